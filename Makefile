@@ -1,0 +1,52 @@
+# make demo | test | lint | bench | setup. Each sets up what it needs; nothing outside .venv is changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Another torch than the locked one, for example a CPU or ROCm build: make setup TORCH="torch torchvision --index-url ..."
+TORCH ?=
+PYTEST_FLAGS ?=
+
+.PHONY: setup demo test slow lint bench pretrain lock clean
+
+setup: $(VENV)/.ready
+
+$(BIN)/uv:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+
+# `uv pip install` (not sync) keeps whatever else lives in the environment, a detectron2 of the user's among it.
+$(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(if $(TORCH),$(BIN)/uv pip install --quiet --python $(BIN)/python --reinstall $(TORCH))
+	$(BIN)/python -c "import detectron2" 2>/dev/null || $(BIN)/uv pip install --quiet --no-deps --require-hashes \
+	  --python-version 3.10 --python-platform linux -r requirements-detectron2.txt \
+	  --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/python -m ablation.run -m noise.sigma=0,0.05,0.1
+
+test: setup
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+slow: setup
+	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+pretrain: setup
+	$(BIN)/python tools/pretrain.py
+
+lock: $(BIN)/uv
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+	  --python-version 3.10 --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,301 @@
+"""Typed schemas of the configuration: what may stand in it, and the refusal of everything else.
+
+Hydra composes plain YAML; `validated` turns the composed mapping into these frozen models or raises a
+ConfigError that names the key, the value and what is allowed. Nothing here loads torch or detectron2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from ablation import noise as noise_types
+from ablation.errors import ConfigError
+from ablation.noise.base import Noise
+
+Phase = Literal["train", "eval"]
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+_DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+_METRIC = r"^(bbox|segm)/AP(50|75|s|m|l)?$"
+_PATTERNS = {
+    _NAME: "letters, digits and . _ + - only, a letter or digit first",
+    _DEVICE: "auto, cpu, cuda or cuda:<number>",
+    _METRIC: "bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP)",
+}
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+_BOUNDS = {
+    "greater_than_equal": ">= {ge}",
+    "greater_than": "> {gt}",
+    "less_than_equal": "<= {le}",
+    "less_than": "< {lt}",
+}
+
+_UNSET = "???"  # how YAML for Hydra says that the user must give a value
+
+Name = Annotated[str, Field(pattern=_NAME, max_length=80)]
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class ModelConfig(_Group):
+    """Which detector: a detectron2 config and the weights it starts from."""
+
+    name: Name
+    config: str
+    weights: str
+    overrides: dict[str, Any]
+
+
+class ShapesConfig(_Group):
+    """The built-in generated data set; sizes in images, image_size in pixels."""
+
+    name: Name
+    type: Literal["shapes"]
+    seed: Annotated[int, Field(ge=0)]
+    train_size: Annotated[int, Field(ge=1)]
+    test_size: Annotated[int, Field(ge=1)]
+    image_size: Annotated[int, Field(ge=64)]
+    folder: str
+
+
+class CocoJsonConfig(_Group):
+    """COCO-format files by path."""
+
+    name: Name
+    type: Literal["coco_json"]
+    train_json: str
+    train_images: str
+    test_json: str
+    test_images: str
+
+
+class NoiseScheduleConfig(_Group):
+    """Strength of the training noise over the iterations; start, full and stop in iterations."""
+
+    shape: Literal["constant", "linear", "cosine"]
+    start: Annotated[int, Field(ge=0)]
+    full: Annotated[int, Field(ge=1)] | None
+    stop: Annotated[int, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def _check_order(self) -> NoiseScheduleConfig:
+        for key, end in (("full", self.full), ("stop", self.stop)):
+            if end is not None and end <= self.start:
+                raise ValueError(f"noise.schedule.{key} must be after noise.schedule.start={self.start}, got {end}.")
+        if self.shape == "constant" and self.full is not None:
+            raise ValueError(
+                f"noise.schedule.full={self.full} has no meaning for noise.schedule.shape=constant; "
+                "choose linear or cosine, or leave full at null."
+            )
+        return self
+
+
+class NoiseConfig(_Group):
+    """Which noise, how strong, where and when."""
+
+    type: str
+    sigma: float | None
+    params: dict[str, Any]
+    levels: Literal["all"] | list[str]
+    when: Literal["train", "eval", "always"]
+    scale: Literal["relative", "absolute"]
+    granularity: Literal["element", "channel", "position", "image"] | None
+    shared: bool
+    destination: Literal["both", "rpn", "roi"]
+    probability: Annotated[float, Field(gt=0, le=1)]
+    schedule: NoiseScheduleConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> NoiseConfig:
+        if self.levels != "all" and (not self.levels or len(set(self.levels)) != len(self.levels)):
+            raise ValueError(f"noise.levels must be 'all' or a list of distinct levels, got {self.levels}.")
+        try:
+            noise = self.build()
+            if noise is not None and self.schedule.shape != "constant":
+                noise.scaled(0.5)  # refuses the types whose strength cannot be set
+        except ConfigError as error:
+            raise ValueError(str(error)) from error  # so that pydantic goes on and names the other keys too
+        if noise is not None and noise.needs_batch and self.when != "train":
+            raise ValueError(
+                f"noise.type={self.type} mixes the images of a batch, so its result in evaluation would depend on "
+                f"the batch size; noise.when must be train, got {self.when}."
+            )
+        return self
+
+    def build(self) -> Noise | None:
+        """The noise that these keys describe; None when they describe none (type none, or sigma 0)."""
+        return noise_types.build(
+            self.type,
+            sigma=self.sigma,
+            scale=self.scale,
+            granularity=self.granularity,
+            shared=self.shared,
+            params=self.params,
+        )
+
+    def acts(self, phase: Phase) -> bool:
+        """Whether there is noise in this phase."""
+        return self.build() is not None and self.when in (phase, "always")
+
+
+class ScheduleConfig(_Group):
+    """The training's length and rate; null leaves it to the model's config."""
+
+    iterations: Annotated[int, Field(ge=1)] | None
+    batch_size: Annotated[int, Field(ge=1)] | None
+    lr: Annotated[float, Field(gt=0)] | None
+
+
+class EvaluationConfig(_Group):
+    """How a trained model is measured."""
+
+    primary_metric: Annotated[str, Field(pattern=_METRIC)]
+    batch_size: Annotated[int, Field(ge=1)]
+
+
+class SweepConfig(_Group):
+    """Where results go and how the work is done; never part of an identity."""
+
+    name: Name | None
+    root: str
+    dry_run: bool
+    device: Annotated[str, Field(pattern=_DEVICE)]
+    threads: Annotated[int, Field(ge=1)]
+    data_workers: Annotated[int, Field(ge=0)]
+    checkpoint_period: Annotated[int, Field(ge=1)]
+    log_period: Annotated[int, Field(ge=1)]
+
+
+class RunConfig(_Group):
+    """One cell of a grid: everything that decides one run."""
+
+    model: ModelConfig
+    dataset: Annotated[ShapesConfig | CocoJsonConfig, Field(discriminator="type")]
+    noise: NoiseConfig
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    sweep: SweepConfig
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @property
+    def sweep_name(self) -> str:
+        """The sweep's folder name; by default <model>-<dataset>, so that a repeated command resumes."""
+        return self.sweep.name or f"{self.model.name}-{self.dataset.name}"
+
+
+def validated(composed: Mapping[str, Any]) -> RunConfig:
+    """The typed configuration of a composed mapping.
+
+    Raises:
+        ConfigError: naming every key that is missing, unknown, of the wrong type or out of range.
+    """
+    if unset := [key for key, value in flattened(composed).items() if value == _UNSET]:
+        raise ConfigError(f"{', '.join(unset)} must be given. Add to the command: {'=... '.join(unset)}=...")
+    try:
+        return RunConfig.model_validate(composed)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explained(error.errors(), composed))) from error
+
+
+def flattened(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one mapping of dotted keys; lists stay values, an empty mapping vanishes."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flattened(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def did_you_mean(wrong: str, allowed: list[str]) -> str:
+    """A hint for a misspelt name or dotted key, or the list of what is allowed when nothing is near."""
+    last_parts = {name.rpartition(".")[2]: name for name in allowed}
+    near = get_close_matches(wrong.rpartition(".")[2], last_parts, n=1)
+    return f"Did you mean {last_parts[near[0]]}?" if near else f"Allowed: {', '.join(allowed)}."
+
+
+def _explained(errors: list[ErrorDetails], composed: Mapping[str, Any]) -> list[str]:
+    """One line for each key; the arms of a union (all, or a list of levels) share theirs."""
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for error in errors:
+        by_key.setdefault(_dotted(error, composed), []).append(error)
+    return [_line(key, found, composed) for key, found in by_key.items()]
+
+
+def _dotted(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
+    # The discriminator's tag (shapes, coco_json) and the arms of a union stand in pydantic's path; users never
+    # typed them, so only the keys that really lead into the configuration are kept.
+    key, node = [], composed
+    for part in error["loc"]:
+        if isinstance(part, str) and isinstance(node, Mapping) and (part in node or error["type"] == "missing"):
+            key.append(part)
+            node = node.get(part, {})
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key.append("type")
+    return ".".join(key)
+
+
+def _line(key: str, errors: list[ErrorDetails], composed: Mapping[str, Any]) -> str:
+    first = errors[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] in ("missing", "union_tag_not_found"):
+        return f"{key} is missing. Add to the command: +{key}=..."
+    if first["type"] == "extra_forbidden":
+        return f"{key} is not a key. {did_you_mean(key, _known_beside(key, composed))}"
+    allowed = " or ".join(dict.fromkeys(_allowed(error) for error in errors))
+    given = _value_at(composed, key)
+    return f"{key} must be {allowed}, got {'null' if given is None else repr(given)}."
+
+
+def _allowed(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**context).removesuffix(".0")
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind == "union_tag_invalid":
+        return str(context["expected_tags"]).replace(", ", " or ")
+    if kind == "string_pattern_mismatch":
+        return _PATTERNS[context["pattern"]]
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} characters long"
+    is_item = isinstance(error["loc"][-1], int)
+    return f"a list of {_TYPES[kind]}" if is_item else _TYPES.get(kind, error["msg"])
+
+
+def _value_at(composed: Mapping[str, Any], key: str) -> Any:
+    node: Any = composed
+    for part in key.split("."):
+        node = node.get(part)
+    return node
+
+
+def _known_beside(key: str, composed: Mapping[str, Any]) -> list[str]:
+    """The keys that the schema has where an unknown one stands."""
+    parent, _, _ = key.rpartition(".")
+    schema: Any = RunConfig
+    for part in parent.split(".") if parent else []:
+        schema = schema.model_fields[part].annotation
+        if part == "dataset":
+            schema = ShapesConfig if _value_at(composed, "dataset.type") == "shapes" else CocoJsonConfig
+    return [f"{parent}.{name}" if parent else name for name in schema.model_fields]

@@ -1,0 +1,216 @@
+"""The recipe: one configuration in, one record out. A stage that is done already is not done again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import logging
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypeVar
+
+import detectron2
+import torch
+import yaml
+from detectron2.config import CfgNode
+from filelock import FileLock
+from torch import nn
+
+from ablation import models
+from ablation.config import RunConfig, validated
+from ablation.datasets.files import check, locate, prepare
+from ablation.errors import RecordError
+from ablation.evaluation import evaluate
+from ablation.identity import identify
+from ablation.record import (
+    Failure,
+    Record,
+    RunPaths,
+    RunRecord,
+    Status,
+    SweepPaths,
+    TrainingPaths,
+    TrainingRecord,
+    read_record,
+    replacing,
+    write_record,
+    write_text,
+)
+from ablation.training import Diverged, Interrupted, Training
+
+logger = logging.getLogger(__name__)
+
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
+
+
+def execute(composed: Mapping[str, Any]) -> RunRecord:
+    """Train, unless that training is done, evaluate, unless that run is done, and leave both records.
+
+    A failure is recorded, then raised, so that whoever launched this sees it too.
+    """
+    config = validated(composed)
+    ids = identify(config)
+    sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
+    training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
+    for folder in (training.folder, run.folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(config.sweep.threads)
+    with FileLock(run.lock):
+        record = _completed(run.record, RunRecord)
+        if record is None:
+            start = RunRecord(
+                Status.RUNNING,
+                config.seed,
+                started=time.time(),
+                environment=_environment(config),
+                run_id=ids.run_id,
+                training_id=ids.training_id,
+            )
+            record = _run(config, start, run, training)
+    return record
+
+
+def _run(config: RunConfig, start: RunRecord, run: RunPaths, training: TrainingPaths) -> RunRecord:
+    _write_config(run.config, config)
+    with _recorded(run.record, start, run.log):
+        prepare(config.dataset)
+        cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
+        model = _trained(config, cfg, training)
+        result = evaluate(model, config, cfg)
+        done = _ended(
+            start,
+            Status.COMPLETED,
+            metrics=result.metrics,
+            flags=result.flags,
+            telemetry=result.telemetry,
+        )
+    write_record(run.record, done)
+    return done
+
+
+def _trained(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
+    with FileLock(paths.lock):
+        before = _completed(paths.record, TrainingRecord)
+        if before is not None and paths.weights.exists():
+            model = models.build(cfg)
+            models.load_weights(model, str(paths.weights))
+            return model
+        return _train(config, cfg, paths)
+
+
+def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
+    from safetensors.torch import save_file
+
+    start = TrainingRecord(
+        Status.RUNNING,
+        config.seed,
+        started=time.time(),
+        environment=_environment(config),
+        training_id=paths.folder.name,
+    )
+    _write_config(paths.config, config)
+    write_text(paths.folder / "detectron2.yaml", cfg.dump())
+    with _recorded(paths.record, start, paths.log):
+        training = Training(config, cfg, paths)
+        model = training.run()
+        with replacing(paths.weights) as temporary:
+            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+    done = _ended(
+        start,
+        Status.COMPLETED,
+        iterations=training.iterations,
+        losses=training.losses,
+        telemetry=training.telemetry,
+    )
+    write_record(paths.record, done)
+    paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
+    return model
+
+
+@contextlib.contextmanager
+def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
+    """Record the start, log to a file beside the record, and record what goes wrong before it is raised."""
+    write_record(path, start)
+    handler = logging.FileHandler(log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
+    except Exception as error:
+        logger.exception("%s", error)
+        failure = failure_of(error, log)
+        status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
+        write_record(path, _ended(start, status, error=failure))
+        raise
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def failure_of(error: Exception, log: Path) -> Failure:
+    """What went wrong, by kind, with the advice that fits."""
+    text = f"{type(error).__name__}: {error}"
+    again = "Repeat the same command; finished runs are skipped."
+    match error:
+        case Interrupted():
+            return Failure("interrupted", str(error), "Repeat the same command; it goes on from there.", str(log))
+        case Diverged():
+            return Failure("diverged", str(error), "Lower schedule.lr or noise.sigma.", str(log))
+        case torch.cuda.OutOfMemoryError() | MemoryError():
+            return Failure("out-of-memory", text, f"Lower schedule.batch_size. {again}", str(log))
+        case _:
+            return Failure("exception", text, f"The log holds the traceback. {again}", str(log))
+
+
+def _completed(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+    try:
+        record = read_record(path, kind)
+    except RecordError as error:
+        aside = path.with_suffix(".torn")
+        path.replace(aside)
+        logger.warning("%s Set aside as %s.", error, aside.name)
+        return None
+    return record if record is not None and record.status is Status.COMPLETED else None
+
+
+def _write_config(path: Path, config: RunConfig) -> None:
+    write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False))
+
+
+def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
+    now = time.time()
+    times: dict[str, Any] = {"finished": now, "seconds": now - (start.started or now)}
+    return dataclasses.replace(start, status=status, **times, **changes)
+
+
+def _environment(config: RunConfig) -> dict[str, Any]:
+    packages = ("torchvision", "numpy", "pycocotools", "hydra-core")
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "detectron2": detectron2.__version__,
+        **{name: metadata.version(name) for name in packages},
+        "code": code_fingerprint(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": config.sweep.threads,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+    }
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of this package's Python files."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""Feature noises, one module for each type; `build` turns the `noise` part of a configuration into one.
+
+A new type is a new module here with one subclass of `Noise`, and a YAML file of that name in conf/noise/.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import pkgutil
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from ablation.errors import ConfigError
+from ablation.noise.base import Noise, rms
+
+__all__ = ["Noise", "available", "build", "load", "rms"]
+
+# Values that mean "the type's own": they are typed in the configuration that all types share.
+_AXES: Mapping[str, object] = {"scale": "relative", "granularity": None, "shared": False}
+
+
+@functools.cache
+def available() -> tuple[str, ...]:
+    """Names of the noise types, in alphabetical order; `none` is not one of them."""
+    names = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(sorted(name for name in names if name != "base" and not name.startswith("_")))
+
+
+@functools.cache
+def load(type_: str) -> type[Noise]:
+    """The class of a noise type.
+
+    Raises:
+        ConfigError: there is no such type; the message lists those there are.
+    """
+    if type_ not in available():
+        raise ConfigError(
+            f"noise.type: {type_!r} is not a noise type. Available: {', '.join(available())}, none."
+            f"{_suggest(type_, (*available(), 'none'))}"
+        )
+    module = importlib.import_module(f"{__name__}.{type_}")
+    found = [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Noise) and value.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        names = ", ".join(value.__name__ for value in found) or "none"
+        raise ConfigError(f"{module.__name__} must define exactly one subclass of Noise, found {names}.")
+    return found[0]
+
+
+def build(
+    type_: str,
+    *,
+    sigma: float | None,
+    scale: str = "relative",
+    granularity: str | None = None,
+    shared: bool = False,
+    params: Mapping[str, object] | None = None,
+) -> Noise | None:
+    """The noise that a configuration asks for; None when it is off (type none, or a strength of 0).
+
+    sigma: noise-to-signal ratio, >= 0; None where the type's own parameter gives the strength.
+    scale: relative or absolute.
+    granularity: element, channel, position, image; None for the type's own.
+    shared: one draw for the whole batch.
+    params: the type's own parameters, by name.
+
+    Raises:
+        ConfigError: a value is unknown, out of range, or makes no sense for this type.
+    """
+    if type_ == "none":
+        return None
+    noise_class = load(type_)
+    params = dict(params or {})
+    _check_names(noise_class, params)
+    axes = {"scale": scale, "granularity": granularity, "shared": shared}
+    arguments: dict[str, Any] = {**params, **_supported_axes(noise_class, axes)}
+    noise = noise_class(sigma=sigma, **arguments)
+    return None if noise.is_off else noise
+
+
+def _field_names(noise_class: type[Noise]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(noise_class))
+
+
+def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None:
+    own = sorted(set(_field_names(noise_class)) - {"sigma", *_AXES})
+    for name in params:
+        if name not in own:
+            allowed = f"It has: {', '.join(own)}." if own else "It has no parameters; use {}."
+            raise ConfigError(
+                f"noise.params.{name} is not a parameter of {noise_class.type_name()}. {allowed}{_suggest(name, own)}"
+            )
+
+
+def _supported_axes(noise_class: type[Noise], axes: Mapping[str, object]) -> dict[str, object]:
+    """The axes that differ from the type's own; refuses those that make no sense for the type."""
+    chosen = {name: value for name, value in axes.items() if value != _AXES[name]}
+    for name, value in chosen.items():
+        if name not in _field_names(noise_class):
+            shown = str(value).lower() if isinstance(value, bool) else value
+            usual = {"relative": "relative", None: "null", False: "false"}[_AXES[name]]  # type: ignore[index]
+            reason = noise_class.refusals.get(name, "the type has no such choice")
+            raise ConfigError(
+                f"noise.{name}={shown} makes no sense for {noise_class.type_name()}: {reason}. "
+                f"Set noise.{name}={usual}."
+            )
+    return chosen
+
+
+def _suggest(name: str, candidates: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(candidates), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,82 @@
+"""Random draws of every granularity from a private generator, as fast as torch makes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from ablation.errors import ConfigError
+from ablation.noise.base import Noise
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Granularity = Literal["element", "channel", "position", "image"]
+GRANULARITIES: tuple[str, ...] = get_args(Granularity)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GranularNoise(Noise):
+    """A noise whose random numbers may be drawn at several granularities.
+
+    granularity: what has a random number of its own: element (drawn as N×C×H×W), channel (N×C×1×1),
+        position (N×1×H×W) or image (N×1×1×1).
+    shared: draw once for the whole batch (first dimension 1) instead of once for each image.
+    """
+
+    granularity: Granularity = "element"
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        if self.granularity not in GRANULARITIES:
+            raise ConfigError(
+                f"noise.granularity must be one of {', '.join(GRANULARITIES)}, or null for the type's own, "
+                f"got {self.granularity!r}."
+            )
+        check_flag("noise.shared", self.shared)
+        super().__post_init__()
+
+    def draw_normal(self, x: Tensor, generator: torch.Generator, mean: float, std: float) -> Tensor:
+        """Independent N(mean, std²) numbers in the dtype of x, of the shape that the granularity asks for."""
+        blank = self._blank(x, x.dtype)
+        _in_memory_order(blank).normal_(mean, std, generator=generator)
+        return blank
+
+    def draw_uniform(
+        self, x: Tensor, generator: torch.Generator, low: float, high: float, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """Independent U(low, high) numbers in the given dtype or that of x, of the granularity's shape."""
+        blank = self._blank(x, x.dtype if dtype is None else dtype)
+        _in_memory_order(blank).uniform_(low, high, generator=generator)
+        return blank
+
+    def _blank(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        import torch
+
+        if self.granularity == "element" and not self.shared:
+            return torch.empty_like(x, dtype=dtype)
+        images, channels, height, width = x.shape
+        return x.new_empty(
+            1 if self.shared else images,
+            channels if self.granularity in ("element", "channel") else 1,
+            height if self.granularity in ("element", "position") else 1,
+            width if self.granularity in ("element", "position") else 1,
+            dtype=dtype,
+        )
+
+
+def check_flag(key: str, value: object) -> bool:
+    """The value, known to be a bool.
+
+    Raises:
+        ConfigError: it is anything else.
+    """
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key} must be true or false, got {value!r}.")
+    return value
+
+
+def _in_memory_order(blank: Tensor) -> Tensor:
+    # torch fills contiguous memory nine times faster than a channels_last view of it.
+    return blank if blank.is_contiguous() else blank.permute(0, 2, 3, 1)

@@ -1,0 +1,105 @@
+"""DropBlock: square blocks of a channel are zeroed together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from ablation.errors import ConfigError
+from ablation.noise.base import Noise, check_integer, check_number
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropBlock(Noise):
+    """Blocks of b×b zeroed around centres drawn with probability gamma, the rest rescaled by numel/kept.
+
+    gamma = p·H·W / (b²·(H-b+1)·(W-b+1)), b at most H and W, independently for each channel: Ghiasi et al.,
+    arXiv 1810.12890.
+
+    p: 1 - keep_prob of the paper, 0 <= p < 1; instead of sigma. Blocks overlap, so on a large map the kept
+        fraction is (1 - p/b²)^(b²), a little more than 1-p, and sigma = √(1/kept - 1).
+    block_size: b, >= 1, in positions of the level.
+    """
+
+    formula: ClassVar[str] = (
+        "x*m*numel(m)/sum(m), m = 0 on b x b blocks, centres~Bernoulli(gamma), "
+        "gamma = p*H*W/(b^2*(H-b+1)*(W-b+1)), p = b^2*(1 - (1+sigma^2)^(-1/b^2))"
+    )
+    source: ClassVar[str] = "DropBlock, Ghiasi et al., NeurIPS 2018, arXiv:1810.12890"
+    native: ClassVar[str | None] = "p"
+    refusals: ClassVar[dict[str, str]] = {
+        "scale": "it multiplies the features, so its strength is relative to them already",
+        "granularity": "it drops blocks of positions; noise.params.block_size sets their size",
+        "shared": "it draws for each image, as the paper does",
+    }
+
+    p: float | None = None
+    block_size: int = 7
+
+    def __post_init__(self) -> None:
+        check_integer("noise.params.block_size", self.block_size, at_least=1)
+        if self.p is not None:
+            check_number("noise.params.p", self.p, at_least=0, below=1)
+        super().__post_init__()
+        if self._drop_probability() >= 1:
+            limit = self.sigma_of_native(1.0)
+            raise ConfigError(
+                f"noise.sigma must be < {limit:.3g} for dropblock with "
+                f"noise.params.block_size={self.block_size}, got {self.sigma}: there p reaches 1. "
+                "Lower noise.sigma or noise.params.block_size."
+            )
+
+    def sigma_of_native(self, value: float) -> float:
+        """√(1/kept - 1) for the fraction kept on a large map, overlaps of blocks included."""
+        area = self.block_size**2
+        kept = (1 - value / area) ** area
+        return math.sqrt(1 / kept - 1) if kept > 0 else math.inf
+
+    def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        """Noisy features; see `Noise.__call__`."""
+        import torch
+
+        with torch.no_grad():
+            keep = ~self._draw_blocks(x, generator)
+            kept = (keep if valid is None else keep & valid).count_nonzero()
+            total = keep.numel() if valid is None else valid.count_nonzero() * x.shape[1]
+            # At least 1: when all is dropped, 0·(total/0) would be NaN.
+            factor = torch.where(keep, (total / kept.clamp_(min=1)).to(x.dtype), 0)
+        return x * factor
+
+    def _draw_blocks(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """True on dropped features; N×C×H×W bool."""
+        import torch
+        from torch.nn import functional as F
+
+        height, width = x.shape[2:]
+        size = min(self.block_size, height, width)
+        places = (height - size + 1, width - size + 1)
+        gamma = self._drop_probability() * height * width / (size**2 * places[0] * places[1])
+        drawn = x.new_empty(*x.shape[:2], *places, dtype=torch.float32).uniform_(generator=generator)
+        centres = F.pad(drawn < gamma, [size - 1] * 4)
+        return _widened(_widened(centres, size, dim=2), size, dim=3)
+
+    def _drop_probability(self) -> float:
+        area = self.block_size**2
+        # expm1 and log1p keep a small sigma exact where 1 - (1+sigma²)^(-1/b²) would cancel.
+        return -area * math.expm1(-math.log1p(self.strength**2) / area)
+
+
+def _widened(marks: Tensor, size: int, dim: int) -> Tensor:
+    """True where any of `size` neighbours along a dimension is; that dimension shrinks by size - 1.
+
+    Doubling the reach takes about log2(size) passes over bytes, where a maximum pooling takes most of the noise's time.
+    """
+    reach = 1
+    while reach < size:
+        step = min(reach, size - reach)
+        length = marks.shape[dim] - step
+        marks = marks.narrow(dim, 0, length) | marks.narrow(dim, step, length)
+        reach += step
+    return marks

@@ -1,0 +1,57 @@
+"""Additive Gaussian noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+
+from ablation.errors import ConfigError
+from ablation.noise._draws import GranularNoise
+from ablation.noise.base import rms
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Scale = Literal["relative", "absolute"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gaussian(GranularNoise):
+    """x + sigma·rms(x)·z with z ~ N(0, 1); rms(x) is that of each image's features on this level.
+
+    Feature augmentation with noise that does not depend on the data: Li et al., ICCV 2021 (SFA-S).
+
+    scale: `relative`: sigma is the noise-to-signal ratio; `absolute`: sigma is the standard deviation of the
+        noise in feature units, and the ratio is measured.
+    """
+
+    formula: ClassVar[str] = "x + sigma*rms(x)*z, z~N(0,1); with noise.scale=absolute: x + sigma*z"
+    source: ClassVar[str] = (
+        "Li et al., A Simple Feature Augmentation for Domain Generalization, ICCV 2021 (no arXiv version)"
+    )
+
+    scale: Scale = "relative"
+
+    def __post_init__(self) -> None:
+        if self.scale not in get_args(Scale):
+            raise ConfigError(f"noise.scale must be relative or absolute, got {self.scale!r}.")
+        super().__post_init__()
+
+    def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
+        """Noisy features; see `Noise.__call__`."""
+        import torch
+
+        with torch.no_grad():
+            if self.scale == "absolute":
+                noise = self.draw_normal(x, generator, 0.0, self.strength)
+            else:
+                noise = _scaled(self.draw_normal(x, generator, 0.0, 1.0), rms(x, valid).mul_(self.strength))
+        # Adding x into the drawn numbers needs no second buffer, and autograd keeps nothing of a sum.
+        return noise.add_(x) if noise.shape == x.shape else x + noise
+
+
+def _scaled(noise: Tensor, scale: Tensor) -> Tensor:
+    if noise.shape[0] == scale.shape[0]:
+        return noise.mul_(scale)
+    return (noise * scale).to(noise.dtype)

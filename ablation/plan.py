@@ -1,0 +1,178 @@
+"""From the cells of a grid to the work that is left: distinct runs, distinct trainings, done and to do."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ablation.config import RunConfig, flattened, validated
+from ablation.errors import AblationError, RecordError
+from ablation.identity import identify
+from ablation.record import (
+    Cell,
+    RunRecord,
+    Status,
+    SweepPaths,
+    TrainingRecord,
+    read_record,
+)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One cell as the command asked for it.
+
+    overrides: Hydra overrides that compose it; factors: the swept keys and values as typed;
+    composed: the composed configuration as nested plain mappings; choices: the option of each group.
+    """
+
+    overrides: tuple[str, ...]
+    factors: Mapping[str, Any]
+    composed: Mapping[str, Any]
+    choices: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A valid cell: its configuration, its ids and the overrides that compose it."""
+
+    config: RunConfig
+    cell: Cell
+    overrides: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InvalidCell:
+    """A cell that cannot run, with the reason."""
+
+    factors: Mapping[str, Any]
+    reason: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command asks of a sweep folder, against what is done there already."""
+
+    paths: SweepPaths
+    cells: Sequence[PlannedCell]
+    invalid: Sequence[InvalidCell]
+
+    @cached_property
+    def runs(self) -> dict[str, PlannedCell]:
+        """The distinct runs by id, each with the first cell that asked for it."""
+        return {p.cell.run_id: p for p in reversed(self.cells)}
+
+    @cached_property
+    def to_do(self) -> list[PlannedCell]:
+        """The distinct runs that are not completed, in the order asked."""
+        done = self.completed_runs
+        order = {p.cell.run_id: None for p in self.cells}
+        return [self.runs[run_id] for run_id in order if run_id not in done]
+
+    @cached_property
+    def completed_runs(self) -> frozenset[str]:
+        """Ids of the runs whose record is complete."""
+        return frozenset(r for r in self.runs if _is_completed(self.paths.run(r).record, RunRecord))
+
+    @cached_property
+    def completed_trainings(self) -> frozenset[str]:
+        """Ids of the asked-for trainings whose record is complete."""
+        return frozenset(t for t in self.trainings if _is_completed(self.paths.training(t).record, TrainingRecord))
+
+    @property
+    def trainings(self) -> frozenset[str]:
+        """Ids of the distinct trainings that the runs need."""
+        return frozenset(p.cell.training_id for p in self.cells)
+
+    @property
+    def waves(self) -> tuple[list[PlannedCell], list[PlannedCell]]:
+        """The work in two parts: one run for each training still to do, then the runs that share a training.
+
+        Within a part no two runs need the same training, so no worker waits for another one's.
+        """
+        first: dict[str, PlannedCell] = {}
+        for planned in self.to_do:
+            if planned.cell.training_id not in self.completed_trainings:
+                first.setdefault(planned.cell.training_id, planned)
+        leading = {p.cell.run_id for p in first.values()}
+        return list(first.values()), [p for p in self.to_do if p.cell.run_id not in leading]
+
+    def describe(self, workers: int = 1) -> str:
+        """The plan in one line: "12 runs, 6 trainings, 4 done, about 9 minutes"."""
+        parts = [_count(len(self.cells), "run"), _count(len(self.trainings), "training")]
+        if shared := len(self.cells) - len(self.runs):
+            parts[0] += f" ({shared} sharing another one's result)"
+        if self.completed_runs:
+            parts.append(f"{len(self.completed_runs)} done")
+        if self.invalid:
+            parts.append(f"{len(self.invalid)} invalid")
+        parts.append(self._estimate(workers) if self.to_do else "nothing to do")
+        return ", ".join(parts)
+
+    def _estimate(self, workers: int) -> str:
+        records = [r for t in self.completed_trainings if (r := _read(self.paths.training(t).record, TrainingRecord))]
+        seconds = [r.seconds for r in records if r.seconds]
+        if not seconds:
+            return "time unknown until one training is done"
+        left = len(self.trainings) - len(self.completed_trainings)
+        return f"about {max(1, round(statistics.median(seconds) * left / workers / 60))} min"
+
+
+def plan(asked: Iterable[Asked]) -> Plan:
+    """Validate and identify every cell, and look up what is done.
+
+    Raises:
+        AblationError: no cell is valid; the message holds the first reasons.
+    """
+    cells: list[PlannedCell] = []
+    invalid: list[InvalidCell] = []
+    for one in asked:
+        try:
+            cells.append(_planned(one))
+        except AblationError as error:
+            invalid.append(InvalidCell(one.factors, str(error)))
+    if not cells:
+        raise AblationError(first_reasons(invalid))
+    return Plan(SweepPaths(_folder(cells)), cells, invalid)
+
+
+def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
+    """Why cells cannot run: each reason once, the first few of them."""
+    reasons = list(dict.fromkeys(cell.reason for cell in invalid))
+    more = [f"... and {len(reasons) - most + 1} more."] if len(reasons) > most else []
+    return "\n".join(reasons[: most - 1] + more if more else reasons)
+
+
+def _planned(asked: Asked) -> PlannedCell:
+    config = validated(asked.composed)
+    ids = identify(config)
+    flat = flattened({k: v for k, v in asked.composed.items() if k != "sweep"})
+    # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
+    cell = Cell(ids.run_id, ids.training_id, asked.factors, {**asked.choices, **flat})
+    return PlannedCell(config, cell, asked.overrides)
+
+
+def _folder(cells: Sequence[PlannedCell]) -> Path:
+    # A command that sweeps the model or the data set is still one sweep, in one folder.
+    names = dict.fromkeys(p.config.sweep_name for p in cells)
+    return Path(cells[0].config.sweep.root) / "+".join(names)
+
+
+def _is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
+    record = _read(path, kind)
+    return record is not None and record.status is Status.COMPLETED
+
+
+def _read(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> RunRecord | TrainingRecord | None:
+    try:
+        return read_record(path, kind)
+    except RecordError:  # whoever does the work sets the torn record aside
+        return None
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,1 @@
+"""Hydra plugins of this package: the sweeper that plans and the launcher that pools."""

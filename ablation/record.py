@@ -1,0 +1,359 @@
+"""The JSON records in which the half that trains and the half that reports meet. Standard library only.
+
+Layout of a sweep folder::
+
+    sweep.json                  every command that was given to this sweep, with time, code and versions
+    cells.jsonl                 one line per cell ever asked for: its config and the run that answers
+    trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
+    runs/<run id>/              record.json, config.yaml, log.txt
+    report/                     what `python -m ablation.report` makes
+
+Every file is written to a temporary name, synced and renamed, so a reader sees the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ablation.errors import RecordError
+
+SCHEMA_VERSION = 1
+
+
+class Status(str, Enum):
+    """Where a training or a run stands."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class LevelTelemetry:
+    """What the noise really did to one level, measured while it acted.
+
+    calls: how often the noise was applied (per image in evaluation, per batch in training).
+    signal_rms, noise_rms: root mean squares over the measured calls, in feature units, padding excluded.
+    """
+
+    calls: int
+    signal_rms: float
+    noise_rms: float
+
+    @property
+    def sigma(self) -> float | None:
+        """Realised noise-to-signal ratio; None when there was no signal."""
+        return self.noise_rms / self.signal_rms if self.signal_rms > 0 else None
+
+    @property
+    def snr_db(self) -> float | None:
+        """Signal-to-noise ratio in dB, -20 log10 sigma; None when either part is zero."""
+        return -20.0 * math.log10(self.sigma) if self.sigma else None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a training or a run has no result.
+
+    kind: exception, out-of-memory, signal, exit, timeout, diverged, no-noise or interrupted.
+    message: what happened, in one or two sentences; advice: what to do; log: where the traceback is.
+    """
+
+    kind: str
+    message: str
+    advice: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What trainings and runs have in common.
+
+    Times are seconds since the epoch (started, finished) or seconds (seconds, summed over resumptions).
+    A completed record has no error, a failed one has one: checked here, so that no reader need ask.
+    """
+
+    status: Status
+    seed: int
+    error: Failure | None = None
+    started: float | None = None
+    finished: float | None = None
+    seconds: float | None = None
+    telemetry: Mapping[str, LevelTelemetry] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        if self.status is Status.FAILED and self.error is None:
+            raise RecordError("A failed record needs an error.")
+        if self.status is Status.COMPLETED and self.error is not None:
+            raise RecordError("A completed record cannot hold an error.")
+
+
+@dataclass(frozen=True)
+class TrainingRecord(Record):
+    """One training: everything that several runs may share.
+
+    iterations: done so far; losses: final smoothed training losses by detectron2's names.
+    """
+
+    training_id: str = ""
+    iterations: int = 0
+    losses: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunRecord(Record):
+    """One run: a trained model under one evaluation.
+
+    metrics: detectron2's names (bbox/AP, segm/AP50) to percent; None where the test set cannot say
+        (no ground truth of that size). flags: remarks a reader of the metrics must know.
+    """
+
+    run_id: str = ""
+    training_id: str = ""
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    flags: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.status is Status.COMPLETED) != bool(self.metrics):
+            raise RecordError(f"Run {self.run_id}: metrics belong to completed runs, and to these only.")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One asked-for cell of a grid: its full configuration by dotted key, and the run that answers it.
+
+    Several cells may share a run (every sigma = 0 cell of one seed is one baseline).
+    factors: the keys that its command swept, as typed.
+    """
+
+    run_id: str
+    training_id: str
+    factors: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingPaths:
+    """Every file name below trainings/<training id>/."""
+
+    folder: Path
+
+    @property
+    def record(self) -> Path:
+        """training.json."""
+        return self.folder / "training.json"
+
+    @property
+    def config(self) -> Path:
+        """config.yaml, the resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def metrics(self) -> Path:
+        """metrics.jsonl: one JSON object per logged iteration, detectron2's names."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        """model.safetensors: the final weights."""
+        return self.folder / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        """checkpoint.pth: everything needed to go on bit-identically."""
+        return self.folder / "checkpoint.pth"
+
+    @property
+    def log(self) -> Path:
+        """log.txt of the process that trains."""
+        return self.folder / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process works on this training."""
+        return self.folder / ".lock"
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Every file name below runs/<run id>/."""
+
+    folder: Path
+
+    @property
+    def record(self) -> Path:
+        """record.json."""
+        return self.folder / "record.json"
+
+    @property
+    def config(self) -> Path:
+        """config.yaml, the resolved configuration."""
+        return self.folder / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        """log.txt of the process that evaluates (the training's, when the same process did both)."""
+        return self.folder / "log.txt"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a process works on this run."""
+        return self.folder / ".lock"
+
+
+@dataclass(frozen=True)
+class SweepPaths:
+    """Every file name of a sweep folder."""
+
+    folder: Path
+
+    @property
+    def sweep(self) -> Path:
+        """sweep.json: the commands given."""
+        return self.folder / "sweep.json"
+
+    @property
+    def cells(self) -> Path:
+        """cells.jsonl: all cells ever asked for."""
+        return self.folder / "cells.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held while the sweep's own files are rewritten."""
+        return self.folder / ".lock"
+
+    @property
+    def report(self) -> Path:
+        """The folder of the report."""
+        return self.folder / "report"
+
+    def training(self, training_id: str) -> TrainingPaths:
+        """The files of one training."""
+        return TrainingPaths(self.folder / "trainings" / training_id)
+
+    def run(self, run_id: str) -> RunPaths:
+        """The files of one run."""
+        return RunPaths(self.folder / "runs" / run_id)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside path; when the block succeeds, sync it and rename it to path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for colleagues too
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file atomically."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Write a record atomically.
+
+    Raises:
+        RecordError: a value is NaN or infinite, which JSON cannot hold.
+    """
+    try:
+        text = json.dumps(asdict(record), indent=1, allow_nan=False)
+    except ValueError as error:
+        raise RecordError(f"{path} cannot hold a value that is NaN or infinite.") from error
+    write_text(path, text + "\n")
+
+
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
+
+
+def read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+    """Read a record; None when there is none.
+
+    Raises:
+        RecordError: the file is torn, is no JSON, or breaks the schema.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, RecursionError, OSError) as error:
+        raise RecordError(f"{path} cannot be read as a record: {error}") from error
+    try:
+        return kind(**_decoded(data, kind))
+    except (RecordError, TypeError, KeyError, ValueError, AttributeError) as error:
+        raise RecordError(f"{path} is not a {kind.__name__} of schema {SCHEMA_VERSION}: {error}") from error
+
+
+def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
+    if data["schema_version"] != SCHEMA_VERSION:
+        raise ValueError(f"it has schema {data['schema_version']}")
+    known = {f.name for f in fields(kind)}
+    if unknown := set(data) - known:
+        raise ValueError(f"unknown fields {sorted(unknown)}")
+    error = data.get("error")
+    flags = {"flags": tuple(data["flags"])} if "flags" in data else {}
+    return data | flags | {
+        "status": Status(data["status"]),
+        "error": Failure(**error) if error else None,
+        "telemetry": {level: LevelTelemetry(**t) for level, t in data["telemetry"].items()},
+    }
+
+
+def write_cells(path: Path, cells: Sequence[Cell]) -> None:
+    """Write all cells, one JSON object per line."""
+    write_text(path, "".join(json.dumps(asdict(cell), sort_keys=True) + "\n" for cell in cells))
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """All cells ever asked for, in the order in which they were first asked; empty when there are none.
+
+    Raises:
+        RecordError: the file is torn or holds something else.
+    """
+    if not path.exists():
+        return []
+    cells = []
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+        try:
+            cells.append(Cell(**json.loads(line)))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise RecordError(f"{path} cannot be read: line {number} is not a cell: {error}") from error
+    return cells
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,224 @@
+"""A sweep from plan to report: show the plan, do what is left, account for every run, tell the result."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from ablation import __version__, launch
+from ablation.errors import AblationError, RecordError
+from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, first_reasons, plan
+from ablation.record import (
+    Cell,
+    Failure,
+    Record,
+    RunPaths,
+    RunRecord,
+    Status,
+    SweepPaths,
+    TrainingPaths,
+    TrainingRecord,
+    read_cells,
+    read_record,
+    write_cells,
+    write_record,
+    write_text,
+)
+
+Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
+
+
+class SweepFailed(AblationError):
+    """Some runs of the sweep have no result; the others do."""
+
+
+def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, arguments: Sequence[str]) -> None:
+    """Plan, run what is left, report.
+
+    launch_runs: runs cells and returns a failure or None for each; workers: how many it runs at a time.
+
+    Raises:
+        SweepFailed: after the report, when runs failed or cells are invalid.
+    """
+    console = Console(soft_wrap=True, highlight=False)
+    planned = plan(asked)
+    if not planned.cells[0].config.sweep.dry_run:
+        _check_writable(planned.paths.folder)
+    planned = _probed(planned)
+    name = planned.paths.folder.name
+    console.print(f"[bold]{name}[/bold]: {planned.describe(workers)}")
+    for cell in planned.invalid:
+        console.print(f"invalid: {_factors(cell)}: {cell.reason}", markup=False)
+    if planned.cells[0].config.sweep.dry_run:
+        return
+    _remember(planned, arguments)
+    for wave in planned.waves:
+        if wave:
+            failures = launch_runs(wave, name)
+            for one, failure in zip(wave, failures, strict=True):
+                _account(planned.paths, one, failure)
+    _tell(planned, console)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be made before anything starts; makes nothing."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise _unwritable(folder, f"{nearest} is not a folder")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise _unwritable(folder, f"no permission to write in {nearest}")
+
+
+def _unwritable(folder: Path, reason: str) -> AblationError:
+    return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with sweep.root=...")
+
+
+def _probed(planned: Plan) -> Plan:
+    """Build each distinct model once, without its weights, and move what cannot run to the invalid cells.
+
+    Before anything is trained this finds levels that the model does not produce and configs that detectron2
+    refuses. A dry run asks only about cells whose levels or overrides the user wrote.
+    """
+    answers: dict[str, Sequence[str] | AblationError] = {}
+    refused: dict[str, str] = {}
+    for one in planned.to_do:
+        config = one.config
+        is_named = config.noise.levels != "all"
+        if config.sweep.dry_run and not is_named and not config.model.overrides:
+            continue
+        key = config.model.model_dump_json()
+        if key not in answers:
+            answers[key] = _probe(one)
+        answer = answers[key]
+        if isinstance(answer, AblationError):
+            refused[one.cell.run_id] = str(answer)
+        elif unknown := [level for level in config.noise.levels if is_named and level not in answer]:
+            refused[one.cell.run_id] = (
+                f"noise.levels: {', '.join(map(repr, unknown))} is not produced by {config.model.name}. "
+                f"Available: {', '.join(answer)}."
+            )
+    return _without(planned, refused)
+
+
+def _without(planned: Plan, refused: Mapping[str, str]) -> Plan:
+    invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in planned.cells if p.cell.run_id in refused]
+    cells = [p for p in planned.cells if p.cell.run_id not in refused]
+    if not cells:
+        raise AblationError(first_reasons(invalid))
+    return replace(planned, cells=cells, invalid=[*planned.invalid, *invalid]) if invalid else planned
+
+
+def _probe(one: PlannedCell) -> Sequence[str] | AblationError:
+    launch.preload(["ablation.warm"])
+    model = one.config.model
+    try:
+        answer: Sequence[str] | AblationError = launch.call(
+            _probe_levels, model.model_dump(), log=Path(os.devnull)
+        )
+    except RuntimeError as error:
+        return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
+    return answer
+
+
+def _probe_levels(model: dict[str, object]) -> Sequence[str] | AblationError:
+    from ablation.models import probe_levels
+
+    try:
+        return probe_levels(model)
+    except AblationError as error:
+        return error
+
+
+def _remember(planned: Plan, arguments: Sequence[str]) -> None:
+    """Add the command and its cells to what the sweep folder has been asked for."""
+    paths = planned.paths
+    try:
+        paths.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(paths.lock):
+            cells = {_key(cell): cell for cell in read_cells(paths.cells)}
+            cells |= {_key(p.cell): p.cell for p in planned.cells}
+            write_cells(paths.cells, list(cells.values()))
+            commands = _commands(paths.sweep)
+            command = shlex.join(["python", "-m", "ablation.run", *arguments])
+            commands.append({"command": command, "time": time.time(), "version": __version__})
+            write_text(paths.sweep, json.dumps(commands, indent=1) + "\n")
+    except OSError as error:
+        raise _unwritable(paths.folder, str(error.strerror)) from error
+
+
+def _commands(path: Path) -> list[dict[str, object]]:
+    try:
+        commands: list[dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    except ValueError as error:
+        raise RecordError(f"{path} cannot be read: {error}. Remove it; it only lists the commands given.") from error
+    return commands
+
+
+def _key(cell: Cell) -> str:
+    return json.dumps([cell.run_id, cell.config], sort_keys=True)
+
+
+def _account(paths: SweepPaths, one: PlannedCell, failure: Failure | None) -> None:
+    """Write the record that a process could not write because it died."""
+    run, training = paths.run(one.cell.run_id), paths.training(one.cell.training_id)
+    lost = failure or Failure("exit", "The process ended without a record.", "Repeat the same command.")
+    status = Status.INTERRUPTED if lost.kind == "interrupted" else Status.FAILED
+    if _is_abandoned(run, RunRecord):
+        blank = RunRecord(status, one.config.seed, lost, run_id=one.cell.run_id, training_id=one.cell.training_id)
+        write_record(run.record, _ended(run, blank))
+    if training.record.exists() and _is_abandoned(training, TrainingRecord):
+        blank_training = TrainingRecord(status, one.config.seed, lost, training_id=one.cell.training_id)
+        write_record(training.record, _ended(training, blank_training))
+
+
+def _is_abandoned(paths: RunPaths | TrainingPaths, kind: type[Record]) -> bool:
+    """Whether nobody works on it and nobody said how it ended."""
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(paths.lock, timeout=0):
+            record = read_record(paths.record, kind)
+            return record is None or record.status is Status.RUNNING
+    except Timeout:
+        return False
+    except RecordError:
+        return True
+
+
+def _ended(paths: RunPaths | TrainingPaths, blank: RunRecord | TrainingRecord) -> Record:
+    try:
+        begun = read_record(paths.record, type(blank))
+    except RecordError:
+        begun = None
+    return blank if begun is None else replace(begun, status=blank.status, error=blank.error, finished=time.time())
+
+
+def _tell(planned: Plan, console: Console) -> None:
+    from ablation.report import build, summary
+    from ablation.table import load_sweep
+
+    folder = planned.paths.folder
+    index = build([folder])
+    console.print(summary(load_sweep(folder)))
+    console.print(f"Report:      {index}")
+    console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
+    records = [read_record(planned.paths.run(run_id).record, RunRecord) for run_id in planned.runs]
+    failed = [r for r in records if r is not None and r.status is not Status.COMPLETED]
+    if failed or planned.invalid:
+        lines = [f"{r.run_id}: {r.error.message if r.error else r.status.value}" for r in failed]
+        lines += [f"{_factors(cell)}: {cell.reason}" for cell in planned.invalid]
+        raise SweepFailed(
+            f"{len(lines)} of {len(planned.runs) + len(planned.invalid)} runs have no result; repeat the same "
+            "command to try again, finished runs are skipped.\n" + "\n".join(lines)
+        )
+
+
+def _factors(cell: InvalidCell) -> str:
+    return " ".join(f"{key}={value}" for key, value in cell.factors.items()) or "the only cell"

@@ -1,0 +1,472 @@
+"""A sweep folder as long-form tables: one row per asked-for cell, one per point of a curve, one per noised level."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from filelock import FileLock, Timeout
+
+from ablation.errors import AblationError, RecordError
+from ablation.record import (
+    Cell,
+    Failure,
+    Record,
+    RunRecord,
+    Status,
+    SweepPaths,
+    TrainingRecord,
+    read_cells,
+    read_record,
+)
+
+SIGMA = "noise.sigma"
+FALLBACKS = ("segm/AP", "bbox/AP")
+
+_CURVES = ["training_id", "iteration", "metric", "value"]
+_LEVELS = ["phase", "id", "level", "calls", "sigma", "snr_db"]
+_PERSONAL = ("pid", "host")  # they say where a run ran, not with what
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a run has no result, or what a reader of its result must know.
+
+    status: the run's; reason: one or two sentences; advice: what to do; log: a path, empty when there is none.
+    """
+
+    sweep: str
+    run_id: str
+    status: str
+    reason: str
+    advice: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything that one sweep, or several side by side, holds on disk.
+
+    runs: one row per cell, sorted by factors and seed; run_id, training_id, status, seed, noise.sigma, one column
+        per factor, one per metric (percent; NaN where there is none). Cells that share a run repeat its numbers.
+    curves: training_id, iteration (counted from 0), metric, value; one row per logged number.
+    levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
+    factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are compared.
+    metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
+        configuration names, which differs when no run measured it.
+    failures: the runs that ended without a result; remarks: notes on results that exist.
+    commands: what was typed; versions: what ran it, every distinct value by name.
+    """
+
+    folders: tuple[Path, ...]
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    levels: pd.DataFrame
+    factors: tuple[str, ...]
+    metrics: tuple[str, ...]
+    primary_metric: str
+    named_metric: str
+    failures: tuple[Problem, ...]
+    remarks: tuple[Problem, ...]
+    commands: tuple[str, ...]
+    versions: Mapping[str, tuple[str, ...]]
+
+    @property
+    def folder(self) -> Path:
+        """The first folder; reports go below it."""
+        return self.folders[0]
+
+    @property
+    def name(self) -> str:
+        """The folders' names, joined by a plus."""
+        return " + ".join(sweep_names(self.folders))
+
+    @property
+    def varied(self) -> tuple[str, ...]:
+        """The factors that take more than one value; the others say nothing about a difference."""
+        return tuple(f for f in self.factors if self.runs[f].map(str).nunique() > 1)
+
+    @property
+    def completed(self) -> pd.DataFrame:
+        """The rows of runs that have a result."""
+        return self.runs[self.runs["status"] == Status.COMPLETED.value]
+
+
+def load_sweep(folder: Path | str) -> Sweep:
+    """Read one sweep folder, finished or not.
+
+    Raises:
+        AblationError: the folder is no sweep.
+    """
+    paths = SweepPaths(Path(folder))
+    cells = _cells(paths)
+    return _loaded(paths, cells, _factors(cells))
+
+
+def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
+    """Read several sweep folders as one, with a first factor `sweep`; a single folder is as from load_sweep.
+
+    Raises:
+        AblationError: one of the folders is no sweep, or none is given.
+    """
+    if not folders:
+        raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
+    every = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
+    factors = tuple(sorted({f for cells in every.values() for f in _factors(cells)}, key=_precedence))
+    parts = [_loaded(paths, cells, factors) for paths, cells in every.items()]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def sweep_names(folders: Sequence[Path]) -> list[str]:
+    """A distinct name for each folder: its own, or its whole path where two are called the same."""
+    own = [folder.resolve().name for folder in folders]
+    return [n if own.count(n) == 1 else str(f) for n, f in zip(own, folders, strict=True)]
+
+
+def is_noise(factor: str) -> bool:
+    """Whether the factor is part of the noise: it has no meaning at sigma 0."""
+    return factor == "noise" or factor.startswith("noise.")
+
+
+def readable(value: Any) -> Any:
+    """A factor's value as a table shows it: numbers stay, lists join by plus ([p2, p3] is p2+p3), null is "null"."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float() | str():
+            return value
+        case None:
+            return "null"
+        case list() | tuple():
+            return "+".join(str(readable(v)) for v in value) or "[]"
+        case _:
+            return json.dumps(value, sort_keys=True, default=str)
+
+
+def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
+    shelf = _Shelf(paths, cells)
+    metrics = tuple(dict.fromkeys(m for run in shelf.completed for m in run.metrics))
+    named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
+    curves, torn = _curves(paths, shelf.trainings)
+    return Sweep(
+        folders=(paths.folder,),
+        runs=_sorted(_runs(cells, shelf, factors, metrics), factors),
+        curves=curves,
+        levels=_levels(shelf),
+        factors=factors,
+        metrics=metrics,
+        primary_metric=_measured(named, metrics),
+        named_metric=named,
+        failures=shelf.failures,
+        remarks=shelf.remarks + torn,
+        commands=_commands(paths.sweep),
+        versions=_versions(shelf.environments),
+    )
+
+
+class _Shelf:
+    """All records of the asked-for cells, each file read once; a corrupt one becomes a failure."""
+
+    def __init__(self, paths: SweepPaths, cells: Sequence[Cell]) -> None:
+        self._paths = paths
+        run_ids = dict.fromkeys((c.run_id, c.training_id) for c in cells)
+        self._runs = {r: _read(paths.run(r).record, RunRecord) for r, _ in run_ids}
+        self.trainings = {c.training_id: _read(paths.training(c.training_id).record, TrainingRecord) for c in cells}
+        self._answers = {r: self._answer(r, t) for r, t in run_ids}
+
+    @property
+    def completed(self) -> list[RunRecord]:
+        return [r for r in self._runs.values() if isinstance(r, RunRecord) and r.status is Status.COMPLETED]
+
+    @property
+    def records(self) -> list[Record]:
+        return [r for r in (*self.trainings.values(), *self._runs.values()) if isinstance(r, Record)]
+
+    @property
+    def environments(self) -> list[Mapping[str, Any]]:
+        return [r.environment for r in self.records]
+
+    @property
+    def failures(self) -> tuple[Problem, ...]:
+        return tuple(problem for _, problem in self._answers.values() if problem)
+
+    @property
+    def remarks(self) -> tuple[Problem, ...]:
+        name = sweep_names([self._paths.folder])[0]
+        return tuple(Problem(name, r.run_id, r.status.value, flag) for r in self.completed for flag in r.flags)
+
+    def status(self, run_id: str) -> str:
+        return self._answers[run_id][0]
+
+    def metrics(self, run_id: str) -> Mapping[str, float | None]:
+        run = self._runs[run_id]
+        return run.metrics if isinstance(run, RunRecord) else {}
+
+    def _answer(self, run_id: str, training_id: str) -> tuple[str, Problem | None]:
+        files, record = self._paths.run(run_id), self._runs[run_id]
+        if record is None:  # the run was not reached; its training may tell why
+            files, record = self._paths.training(training_id), self.trainings[training_id]
+            if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
+                record = None
+        if record is None:
+            return Status.PLANNED.value, None
+        if isinstance(record, RecordError):
+            again = "Repeat the command of the sweep; this run is done anew."
+            failure = Failure("corrupt", str(record), again, str(files.log) if files.log.exists() else "")
+            return Status.FAILED.value, self._problem(run_id, Status.FAILED, failure)
+        if record.status is Status.RUNNING and not _is_held(files.lock):
+            again = "Repeat the command of the sweep; it goes on from the last checkpoint."
+            failure = Failure("interrupted", "Its process is gone.", again, str(files.log))
+            return Status.INTERRUPTED.value, self._problem(run_id, Status.INTERRUPTED, failure)
+        if record.error is not None:
+            return record.status.value, self._problem(run_id, record.status, record.error)
+        return record.status.value, None
+
+    def _problem(self, run_id: str, status: Status, failure: Failure) -> Problem:
+        folder = self._paths.folder
+        log = _below(failure.log, folder)
+        reason = failure.message.replace(f"{folder}/", "")  # the same sweep moved elsewhere: the same report
+        return Problem(sweep_names([folder])[0], run_id, status.value, reason, failure.advice, log)
+
+
+_AnyRecord = TypeVar("_AnyRecord", bound=Record)
+
+
+def _read(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | RecordError | None:
+    try:
+        return read_record(path, kind)
+    except RecordError as error:
+        return error
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether a living process holds the lock; a lock that cannot be asked about counts as held."""
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def _below(log: str, folder: Path) -> str:
+    path = Path(log)
+    for base in (folder, folder.resolve()):
+        if log and path.is_relative_to(base):
+            return str(path.relative_to(base))
+    return log
+
+
+def _cells(paths: SweepPaths) -> list[Cell]:
+    folder = paths.folder
+    if not paths.cells.is_file():
+        what = "holds no cells.jsonl" if folder.is_dir() else "is no folder"
+        near = sorted(f.parent.name for f in folder.parent.glob("*/cells.jsonl"))
+        there = f"Sweeps beside it: {', '.join(near)}." if near else f"There is no sweep in {folder.parent}."
+        raise AblationError(f"{folder} is no sweep: it {what}. {there} Give the folder of a sweep, or start one first.")
+    try:
+        cells = read_cells(paths.cells)
+    except (ValueError, TypeError, OSError) as error:
+        raise AblationError(
+            f"{paths.cells} is no list of cells: {error}. Repeat the command of the sweep to write it anew."
+        ) from error
+    if not cells:
+        raise AblationError(f"{paths.cells} is empty: nothing was asked of this sweep. Repeat its command.")
+    return cells
+
+
+def _factors(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """All swept keys but seed, and those that tell apart what the swept ones do not.
+
+    Two commands may differ in a key that neither sweeps (schedule.iterations=100, then =200): averaging over
+    their runs would mix two settings.
+    """
+    swept = dict.fromkeys(key for cell in cells for key in cell.factors if key != "seed")
+    settings: dict[tuple[Any, ...], dict[str, Cell]] = {}
+    for cell in cells:
+        key = (cell.config.get("seed"), *(str(_value(cell, f)) for f in swept))
+        settings.setdefault(key, {})[cell.run_id] = cell
+    for same in settings.values():
+        if len(same) > 1:
+            swept |= dict.fromkeys(_differing(list(same.values())))
+    return tuple(sorted(swept, key=_precedence))
+
+
+def _precedence(factor: str) -> tuple[bool, bool, bool, str]:
+    # cells.jsonl has sorted keys, so the order as typed is gone: settings first, then the type, sigma last,
+    # which makes every table a list of curves over sigma.
+    return factor == SIGMA, is_noise(factor), factor not in ("noise", "noise.type"), factor
+
+
+def _differing(cells: Sequence[Cell]) -> Iterable[str]:
+    keys = dict.fromkeys(key for cell in cells for key in cell.config)
+    return (k for k in keys if len({str(c.config.get(k)) for c in cells}) > 1 and not k.startswith("sweep."))
+
+
+def _value(cell: Cell, factor: str) -> Any:
+    """The value of a factor in a cell's configuration; a group (noise, model) is looked up by its type or name."""
+    for key in (factor, f"{factor}.type", f"{factor}.name"):
+        if key in cell.config:
+            return readable(cell.config[key])
+    return readable(cell.factors.get(factor))
+
+
+def _sigma(cell: Cell) -> float:
+    """The asked-for sigma; 0 for no noise, NaN where the type's own parameters set the strength."""
+    if cell.config.get("noise.type") == "none":
+        return 0.0
+    value = cell.config.get(SIGMA)
+    return math.nan if value is None else float(value)
+
+
+def _runs(
+    cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics: Sequence[str]
+) -> pd.DataFrame:
+    rows = [
+        {
+            "run_id": cell.run_id,
+            "training_id": cell.training_id,
+            "status": shelf.status(cell.run_id),
+            "seed": int(cell.config.get("seed", 0)),
+            **{factor: _value(cell, factor) for factor in factors},
+            SIGMA: _sigma(cell),
+            **{metric: shelf.metrics(cell.run_id).get(metric) for metric in metrics},
+        }
+        for cell in cells
+    ]
+    table = pd.DataFrame(rows)
+    return table.astype(dict.fromkeys(metrics, float))
+
+
+def _sorted(runs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """Numbers by size, then texts in the order in which they were first asked for; ties stay as asked."""
+    keys = pd.DataFrame({name: _ranks(runs[name]) for name in (*factors, "seed")})
+    return runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+
+
+def _ranks(values: pd.Series[Any]) -> list[int]:
+    # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
+    keys = [math.inf if isinstance(v, float) and math.isnan(v) else v for v in values]
+    seen = list(dict.fromkeys(keys))
+    numbers = sorted(v for v in seen if not isinstance(v, str))
+    rank = {v: i for i, v in enumerate([*numbers, *(v for v in seen if isinstance(v, str))])}
+    return [rank[v] for v in keys]
+
+
+def _measured(named: str, metrics: Sequence[str]) -> str:
+    return next((m for m in (named, *FALLBACKS) if m in metrics), named)
+
+
+def _levels(shelf: _Shelf) -> pd.DataFrame:
+    rows = [
+        ("train" if isinstance(r, TrainingRecord) else "eval", _id(r), level, t.calls, t.sigma, t.snr_db)
+        for r in shelf.records
+        for level, t in r.telemetry.items()
+    ]
+    return pd.DataFrame(rows, columns=_LEVELS).astype({"sigma": float, "snr_db": float})
+
+
+def _id(record: Record) -> str:
+    return str(getattr(record, "run_id", "") or getattr(record, "training_id", ""))
+
+
+def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
+    frames, problems = [], []
+    for training_id in sorted(trainings):
+        entries, bad = _entries(paths.training(training_id).metrics)
+        if entries:
+            frames.append(_long(training_id, entries))
+        if bad:
+            reason = f"{bad} lines of metrics.jsonl cannot be read; its curve has gaps."
+            log = _below(str(paths.training(training_id).metrics), paths.folder)
+            problems.append(Problem(sweep_names([paths.folder])[0], training_id, "", reason, "", log))
+    if not frames:
+        return pd.DataFrame(columns=_CURVES).astype({"iteration": int, "value": float}), tuple(problems)
+    return pd.concat(frames, ignore_index=True), tuple(problems)
+
+
+def _entries(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The logged objects, and how many lines before the last cannot be read.
+
+    A torn last line is the trace of a training that is writing, or was killed, and is no loss worth telling.
+    """
+    if not path.is_file():
+        return [], 0
+    entries, bad = [], []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines):
+        try:
+            entry = json.loads(line)
+            entry["iteration"] = int(entry["iteration"])
+            entries.append(entry)
+        except (ValueError, TypeError, KeyError):
+            bad.append(number)
+    return entries, len([number for number in bad if number != len(lines) - 1])
+
+
+def _long(training_id: str, entries: list[dict[str, Any]]) -> pd.DataFrame:
+    wide = pd.DataFrame.from_records(entries)
+    long = wide.melt("iteration", var_name="metric", value_name="value")
+    long["value"] = pd.to_numeric(long["value"], errors="coerce")
+    # A resumed training logs some iterations twice: the later line counts.
+    long = long.dropna().drop_duplicates(["metric", "iteration"], keep="last")
+    long = long.sort_values(["metric", "iteration"], kind="stable", ignore_index=True)
+    long.insert(0, "training_id", training_id)
+    return long[_CURVES]
+
+
+def _commands(path: Path) -> tuple[str, ...]:
+    """The commands in sweep.json, without repetition; the file is for people, so any shape of it will do."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    entries = data.get("commands", []) if isinstance(data, dict) else data
+    found = (e.get("command", "") if isinstance(e, dict) else e for e in entries if e)
+    texts = (" ".join(map(str, c)) if isinstance(c, list) else str(c) for c in found)
+    return tuple(dict.fromkeys(text for text in texts if text))
+
+
+def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for environment in environments:
+        for name, value in environment.items():
+            if name not in _PERSONAL:
+                found.setdefault(name, {})[str(readable(value))] = None
+    return {name: tuple(sorted(values)) for name, values in found.items()}
+
+
+def _joined(parts: Sequence[Sweep]) -> Sweep:
+    names = sweep_names([part.folder for part in parts])
+    factors = ("sweep", *parts[0].factors)
+    metrics = tuple(dict.fromkeys(m for part in parts for m in part.metrics))
+    runs = pd.concat([_tagged(p.runs, n) for p, n in zip(parts, names, strict=True)], ignore_index=True)
+    first = ["run_id", "training_id", "status", "seed", *dict.fromkeys((*factors, SIGMA))]
+    return Sweep(
+        folders=tuple(part.folder for part in parts),
+        runs=runs[[*first, *metrics]],
+        curves=pd.concat([_tagged(p.curves, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
+        levels=pd.concat([_tagged(p.levels, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
+        factors=factors,
+        metrics=metrics,
+        primary_metric=_measured(parts[0].named_metric, metrics),
+        named_metric=parts[0].named_metric,
+        failures=_renamed((p.failures for p in parts), names),
+        remarks=_renamed((p.remarks for p in parts), names),
+        commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
+        versions=_versions({k: v} for p in parts for k, values in p.versions.items() for v in values),
+    )
+
+
+def _tagged(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    return frame.assign(sweep=name)
+
+
+def _renamed(groups: Iterable[Sequence[Problem]], names: Sequence[str]) -> tuple[Problem, ...]:
+    return tuple(replace(p, sweep=n) for group, n in zip(groups, names, strict=True) for p in group)

@@ -1,0 +1,99 @@
+"""What the tests share: Hydra's composition, the smallest real model, and tiny COCO folders."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "ablation" / "plugins"))  # before Hydra looks for its plugins
+
+from hydra import compose as hydra_compose  # noqa: E402
+from hydra import initialize_config_dir  # noqa: E402
+from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
+from PIL import Image  # noqa: E402
+
+MICRO = (
+    "model.name=micro",
+    f"model.config={ROOT / 'tests' / 'assets' / 'micro_rcnn.yaml'}",
+    "model.weights=''",
+    "dataset.train_size=8",
+    "dataset.test_size=4",
+    "dataset.image_size=64",
+)
+
+
+def _composed(*overrides: str) -> dict[str, Any]:
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        container = OmegaConf.to_container(hydra_compose("config", overrides=list(overrides)), resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+@pytest.fixture
+def compose() -> Callable[..., dict[str, Any]]:
+    """Overrides to the configuration that Hydra composes from conf/, as nested plain mappings."""
+    return _composed
+
+
+@pytest.fixture(scope="session")
+def module_compose() -> Callable[..., dict[str, Any]]:
+    """`compose` for fixtures that live longer than a test."""
+    return _composed
+
+
+@pytest.fixture(scope="session")
+def micro(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Overrides for the smallest real model on twelve tiny images, which are generated once for all tests."""
+    return [*MICRO, f"sweep.root={tmp_path_factory.mktemp('micro') / 'sweeps'}"]
+
+
+def tiny_coco(images: int = 2) -> dict[str, Any]:
+    """A valid COCO data set of 64-pixel images with one polygon and one box each; category ids have a gap."""
+    annotations = []
+    for image in range(1, images + 1):
+        polygon = [8.0, 8.0, 40.0, 8.0, 40.0, 40.0, 8.0, 40.0]
+        for category, box in ((1, [8, 8, 32, 32]), (7, [8, 8, 32, 32])):
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": image,
+                    "category_id": category,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "segmentation": [polygon],
+                    "iscrowd": 0,
+                }
+            )
+    return {
+        "info": {},
+        "images": [{"id": i, "file_name": f"{i}.png", "width": 64, "height": 64} for i in range(1, images + 1)],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "square"}, {"id": 7, "name": "box"}],
+    }
+
+
+@pytest.fixture
+def coco_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder with train.json, test.json and images/; `edit` may change the data before they are written."""
+
+    def make(name: str = "coco", images: int = 2, edit: Callable[[dict[str, Any]], object] | None = None) -> Path:
+        folder = tmp_path / name
+        (folder / "images").mkdir(parents=True)
+        data = tiny_coco(images)
+        for entry in data["images"]:
+            Image.new("RGB", (64, 64), (40 * entry["id"] % 256, 90, 120)).save(folder / "images" / entry["file_name"])
+        if edit is not None:
+            edit(data)
+        for split in ("train", "test"):
+            (folder / f"{split}.json").write_text(json.dumps(data))
+        return folder
+
+    return make

@@ -1,0 +1,131 @@
+"""Makes sweep folders of small synthetic records, as the other half of the package would have left them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ablation.record import (
+    Cell,
+    Failure,
+    LevelTelemetry,
+    RunRecord,
+    Status,
+    SweepPaths,
+    TrainingRecord,
+    read_cells,
+    write_cells,
+    write_record,
+    write_text,
+)
+
+DEFAULTS: dict[str, Any] = {
+    "model.name": "tiny_mask_rcnn",
+    "dataset.name": "shapes",
+    "noise.type": "gaussian",
+    "noise.sigma": 0.1,
+    "noise.levels": "all",
+    "noise.when": "train",
+    "schedule.iterations": 300,
+    "evaluation.primary_metric": "segm/AP",
+    "seed": 0,
+}
+ENVIRONMENT = {"python": "3.11", "torch": "2.9.0", "detectron2": "0.6", "code": "0123456789ab", "pid": 1, "host": "h"}
+
+Score = Callable[[Mapping[str, Any]], float]
+
+
+def default_score(config: Mapping[str, Any]) -> float:
+    """segm/AP: falls with sigma, spreads over seeds, the same number for the same cell."""
+    sigma = config["noise.sigma"] or 0.0
+    slope = {"gaussian": 6.0, "uniform": 3.0}.get(config["noise.type"], 4.0)
+    slope *= 2.0 if config["noise.when"] == "always" else 1.0
+    return 38.0 - slope * sigma + 0.6 * float(_generator("ap", config).normal())
+
+
+def make_sweep(
+    folder: Path,
+    grid: Mapping[str, Sequence[Any]],
+    *,
+    score: Score = default_score,
+    status: Callable[[Mapping[str, Any]], Status] = lambda _: Status.COMPLETED,
+    points: int = 15,
+    metrics: Sequence[str] = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50", "segm/APl"),
+    base: Mapping[str, Any] | None = None,
+) -> SweepPaths:
+    """Add a grid of swept keys to a sweep folder, all cells in the state that `status` gives them."""
+    paths = SweepPaths(folder)
+    cells = [_cell(DEFAULTS | dict(base or {}), values) for values in _product(grid)]
+    for cell in cells:
+        _write(paths, cell, status(cell.config), score, points, metrics)
+    write_cells(paths.cells, [*read_cells(paths.cells), *cells])
+    command = "python -m ablation.run -m " + " ".join(f"{k}={','.join(map(str, v))}" for k, v in grid.items())
+    write_text(paths.sweep, json.dumps({"commands": [{"command": command}]}))
+    return paths
+
+
+def _product(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+
+
+def _cell(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> Cell:
+    config = {**defaults, **values}
+    return Cell(_slug(config, ("train", "eval", "always")), _slug(config, ("train", "always")), values, config)
+
+
+def _slug(config: Mapping[str, Any], phases: Sequence[str]) -> str:
+    acts = config["noise.sigma"] != 0 and config["noise.type"] != "none" and config["noise.when"] in phases
+    quiet = () if acts else ("noise.",)
+    hidden = (*quiet, "noise.when") if "eval" not in phases else quiet
+    kept = {k: v for k, v in config.items() if not k.startswith(hidden or "-")}
+    name = f"{config['noise.type']}-sigma{config['noise.sigma']}" if acts else "baseline"
+    return f"{name}-s{config['seed']}-{_digest(kept)}".replace("/", "_")
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _generator(purpose: str, config: Mapping[str, Any]) -> np.random.Generator:
+    relevant = {k: v for k, v in config.items() if config["noise.sigma"] != 0 or not k.startswith("noise.")}
+    return np.random.default_rng(int(_digest([purpose, relevant]), 16))
+
+
+def _write(
+    paths: SweepPaths, cell: Cell, status: Status, score: Score, points: int, metrics: Sequence[str]
+) -> None:
+    if status is Status.PLANNED:
+        return
+    seed, sigma = cell.config["seed"], cell.config["noise.sigma"] or 0.0
+    telemetry = {level: LevelTelemetry(300, 2.0, 2.0 * sigma) for level in ("p2", "p3")} if sigma else {}
+    log = str(paths.run(cell.run_id).log)
+    error = Failure("exception", "RuntimeError: it broke", "Look.", log) if status is Status.FAILED else None
+    is_done = status is Status.COMPLETED
+    common: dict[str, Any] = {"status": status, "seed": seed, "error": error, "environment": ENVIRONMENT}
+    ap = score(cell.config)
+    values = {m: ap + 4.0 * m.startswith("bbox") + 18.0 * m.endswith("50") for m in metrics}
+    values = {m: None if m.endswith("APl") else v for m, v in values.items()}
+    run = RunRecord(
+        **common, run_id=cell.run_id, training_id=cell.training_id, metrics=values if is_done else {},
+        telemetry=telemetry if cell.config["noise.when"] != "train" else {},
+    )  # fmt: skip
+    training = TrainingRecord(**common, training_id=cell.training_id, telemetry=telemetry)
+    write_record(paths.run(cell.run_id).record, run)
+    write_record(paths.training(cell.training_id).record, training)
+    write_text(paths.training(cell.training_id).metrics, _curve(cell.config, points if is_done else points // 2))
+
+
+def _curve(config: Mapping[str, Any], points: int) -> str:
+    generator, sigma = _generator("loss", config), config["noise.sigma"] or 0.0
+    lines = []
+    for i in range(points):
+        loss = 0.9 + 1.6 * math.exp(-i / 4) + 0.3 * sigma + 0.05 * float(generator.normal())
+        lines.append({"iteration": 20 * i + 19, "total_loss": loss, "loss_cls": loss / 3, "lr": 0.02})
+    return "".join(json.dumps(line) + "\n" for line in lines)

@@ -1,0 +1,131 @@
+"""One configuration in, one record out; what is done is not done again; what fails is recorded."""
+
+import json
+
+import pytest
+import torch
+
+from ablation.execute import execute, failure_of
+from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, read_record
+from ablation.training import Diverged
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    return SweepPaths(tmp_path / "sweeps" / "micro-shapes")
+
+
+@pytest.fixture
+def run(compose, micro, tmp_path):
+    def execute_with(*overrides):
+        return execute(compose(*micro, f"sweep.root={tmp_path}/sweeps", *overrides))
+
+    return execute_with
+
+
+def training_of(sweep, record):
+    return read_record(sweep.training(record.training_id).record, TrainingRecord)
+
+
+def test_a_run_leaves_record_config_log_metrics_and_events(run, sweep):
+    record = run("noise.sigma=0.5", "noise.when=always")
+    assert read_record(sweep.run(record.run_id).record, RunRecord) == record
+    assert record.status is Status.COMPLETED
+    assert {"bbox/AP", "segm/AP", "segm/AP50", "segm/APl"} <= set(record.metrics)
+    assert record.telemetry["p2"].sigma == pytest.approx(0.5, rel=0.1)
+    assert record.environment["torch"] == torch.__version__
+    training = sweep.training(record.training_id)
+    assert training_of(sweep, record).iterations == 6
+    assert sweep.run(record.run_id).config.read_text() == training.config.read_text()
+    assert "Iteration 6 of 6" in training.log.read_text()
+    assert list(training.folder.glob("events.out.tfevents.*"))
+    assert not training.checkpoint.exists()
+
+
+def test_the_second_time_nothing_is_computed(run, sweep):
+    first = run("noise.sigma=0.5")
+    path = sweep.run(first.run_id).record
+    before = path.stat().st_mtime_ns
+    assert run("noise.sigma=0.5") == first
+    assert path.stat().st_mtime_ns == before
+
+
+def test_evaluation_noise_shares_the_training_and_changes_the_metrics_only(run, sweep):
+    clean = run("noise.sigma=0")
+    trained = sweep.training(clean.training_id).weights.stat().st_mtime_ns
+    noisy = run("noise.sigma=0.9", "noise.when=eval")
+    assert noisy.training_id == clean.training_id
+    assert noisy.run_id != clean.run_id
+    assert sweep.training(clean.training_id).weights.stat().st_mtime_ns == trained
+
+
+def test_a_model_in_memory_and_one_from_disk_score_the_same(run, sweep):
+    first = run("noise.sigma=0.5")
+    sweep.run(first.run_id).record.unlink()
+    assert run("noise.sigma=0.5").metrics == first.metrics
+
+
+def test_a_failure_is_recorded_with_its_kind_and_advice_then_raised(run, sweep):
+    with pytest.raises(Diverged):
+        run("noise.sigma=0", "schedule.lr=1e20")
+    (run_folder,) = (sweep.folder / "runs").iterdir()
+    record = read_record(sweep.run(run_folder.name).record, RunRecord)
+    training = training_of(sweep, record)
+    for failed in (record, training):
+        assert failed.status is Status.FAILED
+        assert failed.error.kind == "diverged"
+        assert failed.error.advice == "Lower schedule.lr or noise.sigma."
+
+
+def test_a_failed_run_is_tried_again(run, sweep, monkeypatch):
+    import ablation.execute as module
+
+    def broken(*_):
+        raise RuntimeError("disk on fire")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError):
+        patch.setattr(module, "evaluate", broken)
+        run("noise.sigma=0")
+    record = run("noise.sigma=0")
+    assert record.status is Status.COMPLETED
+
+
+def test_a_torn_record_is_set_aside_not_trusted(run, sweep):
+    first = run("noise.sigma=0")
+    path = sweep.run(first.run_id).record
+    path.write_text(path.read_text()[:100])
+    again = run("noise.sigma=0")
+    assert again.metrics == first.metrics
+    assert path.with_suffix(".torn").exists()
+
+
+def test_failures_have_kinds(tmp_path):
+    log = tmp_path / "log.txt"
+    assert failure_of(torch.cuda.OutOfMemoryError("CUDA out of memory"), log).kind == "out-of-memory"
+    assert failure_of(MemoryError(), log).kind == "out-of-memory"
+    assert failure_of(KeyError("x"), log).message == "KeyError: 'x'"
+
+
+def test_a_model_that_predicts_nothing_scores_zero_and_is_flagged(run, sweep):
+    record = run("noise.sigma=0", "+model.overrides.MODEL.ROI_HEADS.SCORE_THRESH_TEST=0.99999")
+    assert record.metrics["segm/AP"] == 0.0
+    assert record.flags == ("no detections: every AP is 0",)
+
+
+def test_boxes_alone_are_enough(compose, micro, coco_folder, tmp_path):
+    def without_masks(data):
+        for annotation in data["annotations"]:
+            del annotation["segmentation"]
+
+    folder = coco_folder(edit=without_masks)
+    model = [override for override in micro if not override.startswith("dataset.")]
+    data = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
+    data += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
+    record = execute(compose(*model, "dataset=coco_json", *data, f"sweep.root={tmp_path}/sweeps", "noise.sigma=0.5"))
+    assert "bbox/AP" in record.metrics
+    assert not any(name.startswith("segm") for name in record.metrics)
+
+
+def test_metrics_are_json_without_nan(run, sweep):
+    record = run("noise.sigma=0")
+    json.loads(sweep.run(record.run_id).record.read_text(), parse_constant=pytest.fail)
