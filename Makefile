@@ -45,7 +45,7 @@ pretrain: setup
 	$(BIN)/python tools/pretrain.py
 
 lock: $(BIN)/uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --generate-hashes --no-emit-index-url \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --extra submitit --extra ray --extra joblib --universal --generate-hashes --no-emit-index-url \
 	  --python-version 3.10 --output-file requirements.lock
 
 clean:

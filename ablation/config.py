@@ -177,6 +177,7 @@ class SweepConfig(_Group):
     name: Name | None
     root: str
     dry_run: bool
+    allow_other_versions: bool
     device: Annotated[str, Field(pattern=_DEVICE)]
     threads: Annotated[int, Field(ge=1)]
     data_workers: Annotated[int, Field(ge=0)]

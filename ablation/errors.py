@@ -18,4 +18,30 @@ class RecordError(AblationError):
 
 
 class RunError(AblationError):
-    """A training or an evaluation went wrong in a way that has a name (diverged, noise never applied)."""
+    """A training or an evaluation ended without a result; `kind` is the word for it in records and tables."""
+
+    kind = "exception"
+
+
+class Interrupted(RunError):
+    """The process was asked to stop; its checkpoint is saved."""
+
+    kind = "interrupted"
+
+
+class Diverged(RunError):
+    """A loss became infinite or NaN."""
+
+    kind = "diverged"
+
+
+class NoiseNotApplied(RunError):
+    """A noise was asked for and never acted."""
+
+    kind = "no-noise"
+
+
+class Busy(RunError):
+    """Another process is at work on the same thing; nothing was done here."""
+
+    kind = "busy"

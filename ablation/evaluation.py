@@ -16,7 +16,7 @@ from torch import nn
 
 from ablation import progress
 from ablation.config import RunConfig
-from ablation.datasets.catalog import register, evaluation_loader
+from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import Split, check, locate
 from ablation.injection import Injection
 from ablation.progress import Progress
@@ -41,13 +41,17 @@ def evaluate(model: nn.Module, config: RunConfig, cfg: CfgNode) -> Evaluation:
     """Measure a trained model on the test split, under the run's noise if that acts in evaluation.
 
     Raises:
-        RunError: the noise was never applied.
+        NoiseNotApplied: the noise never acted.
     """
     split = locate(config.dataset, "test")
     tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and check(split).has_masks else ("bbox",)
     name = register(split)
     loader = _Reporting(evaluation_loader(cfg, name, config.evaluation.batch_size))
     evaluator = COCOEvaluator(name, tasks=tasks, distributed=False, use_fast_impl=False)
+    for annotation in evaluator._coco_api.anns.values():
+        # pycocotools needs both; boxes from other tools often come without them.
+        annotation.setdefault("iscrowd", 0)
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
     with Injection(model, config.noise, phase="eval") as injection:
         results = inference_on_dataset(model, loader, evaluator)
     injection.check_applied()

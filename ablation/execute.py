@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import logging
-import os
 import platform
-import socket
 import time
 from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
-import detectron2
 import torch
 import yaml
 from detectron2.config import CfgNode
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from torch import nn
 
-from ablation import models
+from ablation import models, provenance
 from ablation.config import RunConfig, validated
 from ablation.datasets.files import check, locate, prepare
-from ablation.errors import RecordError
+from ablation.errors import Busy, Diverged, Interrupted, RecordError, RunError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
 from ablation.record import (
@@ -43,7 +37,7 @@ from ablation.record import (
     write_record,
     write_text,
 )
-from ablation.training import Diverged, Interrupted, Training
+from ablation.training import Training
 
 logger = logging.getLogger(__name__)
 
@@ -54,55 +48,59 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     """Train, unless that training is done, evaluate, unless that run is done, and leave both records.
 
     A failure is recorded, then raised, so that whoever launched this sees it too.
+
+    Raises:
+        Busy: another process is at work on this run or its training; nothing was done.
     """
     config = validated(composed)
     ids = identify(config)
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
-    for folder in (training.folder, run.folder):
-        folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(config.sweep.threads)
-    with FileLock(run.lock):
+    with _held(run.lock):
         record = _completed(run.record, RunRecord)
-        if record is None:
-            start = RunRecord(
-                Status.RUNNING,
-                config.seed,
-                started=time.time(),
-                environment=_environment(config),
-                run_id=ids.run_id,
-                training_id=ids.training_id,
-            )
-            record = _run(config, start, run, training)
-    return record
+        return record if record is not None else _run(config, run, training)
 
 
-def _run(config: RunConfig, start: RunRecord, run: RunPaths, training: TrainingPaths) -> RunRecord:
-    _write_config(run.config, config)
-    with _recorded(run.record, start, run.log):
-        prepare(config.dataset)
-        cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
-        model = _trained(config, cfg, training)
-        result = evaluate(model, config, cfg)
-        done = _ended(
-            start,
-            Status.COMPLETED,
-            metrics=result.metrics,
-            flags=result.flags,
-            telemetry=result.telemetry,
+def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord:
+    with contextlib.ExitStack() as while_training:
+        is_trained = _completed(training.record, TrainingRecord) is not None and training.weights.exists()
+        if not is_trained:
+            while_training.enter_context(_held(training.lock))
+        start = RunRecord(
+            Status.RUNNING,
+            config.seed,
+            started=time.time(),
+            environment=_environment(config),
+            run_id=run.folder.name,
+            training_id=training.folder.name,
         )
+        _write_config(run.config, config)
+        with _recorded(run.record, start, run.log):
+            prepare(config.dataset)
+            cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
+            model = _loaded(cfg, training) if is_trained else _train(config, cfg, training)
+            while_training.close()
+            result = evaluate(model, config, cfg)
+    done = _ended(start, Status.COMPLETED, metrics=result.metrics, flags=result.flags, telemetry=result.telemetry)
     write_record(run.record, done)
     return done
 
 
-def _trained(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
-    with FileLock(paths.lock):
-        before = _completed(paths.record, TrainingRecord)
-        if before is not None and paths.weights.exists():
-            model = models.build(cfg)
-            models.load_weights(model, str(paths.weights))
-            return model
-        return _train(config, cfg, paths)
+def _loaded(cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
+    model = models.build(cfg)
+    models.load_weights(model, str(paths.weights))
+    return model
+
+
+@contextlib.contextmanager
+def _held(lock: Path) -> Iterator[None]:
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise Busy(f"Another process is at work on {lock.parent}.") from error
 
 
 def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
@@ -162,9 +160,11 @@ def failure_of(error: Exception, log: Path) -> Failure:
     again = "Repeat the same command; finished runs are skipped."
     match error:
         case Interrupted():
-            return Failure("interrupted", str(error), "Repeat the same command; it goes on from there.", str(log))
+            return Failure(error.kind, str(error), "Repeat the same command; it goes on from there.", str(log))
         case Diverged():
-            return Failure("diverged", str(error), "Lower schedule.lr or noise.sigma.", str(log))
+            return Failure(error.kind, str(error), "Lower schedule.lr or noise.sigma.", str(log))
+        case RunError():
+            return Failure(error.kind, str(error), again, str(log))
         case torch.cuda.OutOfMemoryError() | MemoryError():
             return Failure("out-of-memory", text, f"Lower schedule.batch_size. {again}", str(log))
         case _:
@@ -193,24 +193,5 @@ def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:
-    packages = ("torchvision", "numpy", "pycocotools", "hydra-core")
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "detectron2": detectron2.__version__,
-        **{name: metadata.version(name) for name in packages},
-        "code": code_fingerprint(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "threads": config.sweep.threads,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-    }
-
-
-@cache
-def code_fingerprint() -> str:
-    """Hash of this package's Python files."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:12]
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **provenance.process()}

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ablation.config import NoiseConfig, NoiseScheduleConfig, Phase
-from ablation.errors import ConfigError, RunError
+from ablation.errors import ConfigError, NoiseNotApplied
 from ablation.models import noise_levels
 from ablation.noise.base import Noise, rms
 from ablation.record import LevelTelemetry
@@ -115,12 +115,12 @@ class Injection:
         """A noise that was asked for and never acted must not pass for a result.
 
         Raises:
-            RunError: some level was never perturbed.
+            NoiseNotApplied: some level was never perturbed.
         """
         asked = {level for levels in self._levels.values() for level in levels}
         silent = sorted(level for level in asked if level not in self._tallies)
         if silent:
-            raise RunError(
+            raise NoiseNotApplied(
                 f"The noise was configured for {', '.join(sorted(asked))} but never applied to {', '.join(silent)} "
                 f"in {self._phase}. Check noise.levels, noise.destination, noise.probability and noise.schedule."
             )

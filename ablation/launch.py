@@ -196,12 +196,12 @@ class _Pool:
         self._free.append(worker.slot)
         worker.connection.close()
         failure = None if worker.has_result else worker.failure or _death(worker, self._limits, self._signals > 0)
-        interrupted = failure is not None and failure.kind == "interrupted"
-        if failure and not interrupted and worker.attempt < self._limits.retries and not self._is_stopping():
+        is_failed = failure is not None and failure.kind not in ("interrupted", "busy")
+        if failure and is_failed and worker.attempt < self._limits.retries and not self._is_stopping():
             logger.warning("%s failed (%s); trying again.", worker.task.name, failure.message)
             self._waiting.append((index, worker.task, worker.attempt + 1))
             return
-        self._failures += failure is not None and not interrupted
+        self._failures += is_failed
         outcome = Outcome(worker.task, worker.result, failure, time.monotonic() - worker.started)
         self._outcomes[index] = outcome
         if self._watcher:
@@ -300,4 +300,4 @@ def _explained(error: Exception, log: Path) -> Failure:
     text = f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or "out of memory" in text.lower():
         return Failure("out-of-memory", text, "Lower schedule.batch_size and repeat the same command.", str(log))
-    return Failure("exception", text, "The log holds the traceback.", str(log))
+    return Failure(getattr(error, "kind", "exception"), text, "The log holds the traceback.", str(log))

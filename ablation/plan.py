@@ -76,12 +76,12 @@ class Plan:
     @cached_property
     def completed_runs(self) -> frozenset[str]:
         """Ids of the runs whose record is complete."""
-        return frozenset(r for r in self.runs if _is_completed(self.paths.run(r).record, RunRecord))
+        return frozenset(r for r in self.runs if is_completed(self.paths.run(r).record, RunRecord))
 
     @cached_property
     def completed_trainings(self) -> frozenset[str]:
         """Ids of the asked-for trainings whose record is complete."""
-        return frozenset(t for t in self.trainings if _is_completed(self.paths.training(t).record, TrainingRecord))
+        return frozenset(t for t in self.trainings if is_completed(self.paths.training(t).record, TrainingRecord))
 
     @property
     def trainings(self) -> frozenset[str]:
@@ -136,13 +136,13 @@ def plan(asked: Iterable[Asked]) -> Plan:
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
-        raise AblationError(first_reasons(invalid))
+        raise AblationError(first_reasons(invalid) or "The command asks for no run: a sweep among its values is empty.")
     return Plan(SweepPaths(_folder(cells)), cells, invalid)
 
 
 def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
     """Why cells cannot run: each reason once, the first few of them."""
-    reasons = list(dict.fromkeys(cell.reason for cell in invalid))
+    reasons = list(dict.fromkeys(line for cell in invalid for line in cell.reason.splitlines()))
     more = [f"... and {len(reasons) - most + 1} more."] if len(reasons) > most else []
     return "\n".join(reasons[: most - 1] + more if more else reasons)
 
@@ -162,7 +162,8 @@ def _folder(cells: Sequence[PlannedCell]) -> Path:
     return Path(cells[0].config.sweep.root) / "+".join(names)
 
 
-def _is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
+def is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
+    """Whether there is a record of that kind at the path, whole and of a completed stage."""
     record = _read(path, kind)
     return record is not None and record.status is Status.COMPLETED
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from ablation import __version__, launch
+from ablation import __version__, launch, provenance
 from ablation.errors import AblationError, RecordError
-from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, first_reasons, plan
+from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, first_reasons, is_completed, plan
 from ablation.record import (
     Cell,
     Failure,
@@ -59,13 +59,56 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
         console.print(f"invalid: {_factors(cell)}: {cell.reason}", markup=False)
     if planned.cells[0].config.sweep.dry_run:
         return
+    _check_versions(planned)
     _remember(planned, arguments)
     for wave in planned.waves:
-        if wave:
-            failures = launch_runs(wave, name)
-            for one, failure in zip(wave, failures, strict=True):
-                _account(planned.paths, one, failure)
+        busy = _launched(planned.paths, wave, launch_runs)
+        while busy:
+            console.print(f"Waiting for {len(busy)} runs that another command is at work on.")
+            busy = _launched(planned.paths, _released(planned.paths, busy), launch_runs)
     _tell(planned, console)
+
+
+def _launched(paths: SweepPaths, wave: Sequence[PlannedCell], launch_runs: Launch) -> list[PlannedCell]:
+    """Run a wave and account for it; those of its runs that another process is at work on."""
+    if not wave:
+        return []
+    busy = []
+    for one, failure in zip(wave, launch_runs(wave, paths.folder.name), strict=True):
+        if failure is not None and failure.kind == "busy":
+            busy.append(one)
+        else:
+            _account(paths, one, failure)
+    return busy
+
+
+def _released(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[PlannedCell]:
+    """Wait until nobody else works on these runs; those that are still not done then."""
+    for one in busy:
+        for lock in (paths.training(one.cell.training_id).lock, paths.run(one.cell.run_id).lock):
+            with FileLock(lock, poll_interval=1.0):
+                pass
+    return [one for one in busy if not is_completed(paths.run(one.cell.run_id).record, RunRecord)]
+
+
+def _check_versions(planned: Plan) -> None:
+    """Refuse to mix results of other versions into a sweep, unless the user allows it.
+
+    Raises:
+        AblationError: naming what differs.
+    """
+    allowed = planned.cells[0].config.sweep.allow_other_versions
+    trainings = [planned.paths.training(training_id).record for training_id in planned.completed_trainings]
+    runs = [planned.paths.run(run_id).record for run_id in planned.completed_runs]
+    done: list[Record | None] = [read_record(path, TrainingRecord) for path in trainings]
+    done += [read_record(path, RunRecord) for path in runs]
+    now = provenance.versions()
+    found = {provenance.difference(record.environment, now) for record in done if record is not None} - {""}
+    if found and not allowed:
+        raise AblationError(
+            f"{planned.paths.folder} holds results of other versions: {'; '.join(sorted(found))}. Give the sweep "
+            "another name (sweep.name=...), or mix them knowingly with sweep.allow_other_versions=true."
+        )
 
 
 def _check_writable(folder: Path) -> None:
@@ -120,9 +163,7 @@ def _probe(one: PlannedCell) -> Sequence[str] | AblationError:
     launch.preload(["ablation.warm"])
     model = one.config.model
     try:
-        answer: Sequence[str] | AblationError = launch.call(
-            _probe_levels, model.model_dump(), log=Path(os.devnull)
-        )
+        answer: Sequence[str] | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))
     except RuntimeError as error:
         return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
     return answer

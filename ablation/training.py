@@ -25,21 +25,13 @@ from ablation import progress
 from ablation.config import RunConfig
 from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import locate
-from ablation.errors import RunError
+from ablation.errors import Diverged, Interrupted
 from ablation.injection import Injection
 from ablation.models import build, load_weights
 from ablation.progress import Progress
 from ablation.record import LevelTelemetry, TrainingPaths, replacing, write_text
 
 logger = logging.getLogger(__name__)
-
-
-class Interrupted(RunError):
-    """The process was asked to stop; its checkpoint is saved."""
-
-
-class Diverged(RunError):
-    """A loss became infinite or NaN."""
 
 
 class Training:
@@ -85,7 +77,7 @@ class Training:
         Raises:
             Interrupted: SIGTERM came; the checkpoint holds the state.
             Diverged: a loss became infinite or NaN.
-            RunError: the noise was never applied.
+            NoiseNotApplied: the noise never acted.
         """
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)

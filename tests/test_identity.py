@@ -125,8 +125,8 @@ def test_annotations_decide_the_ids_and_their_place_does_not(compose, micro, coc
     plain = [override for override in micro if not override.startswith("dataset.")]
 
     def of(folder):
-        files = {"train_json": "train.json", "test_json": "test.json", "train_images": "images", "test_images": "images"}
-        data = [f"dataset.{key}={folder / name}" for key, name in files.items()]
+        data = [f"dataset.{split}_json={folder / split}.json" for split in ("train", "test")]
+        data += [f"dataset.{split}_images={folder / 'images'}" for split in ("train", "test")]
         return identify(validated(compose(*plain, "dataset=coco_json", *data)))
 
     one, two = of(coco_folder("one")), of(coco_folder("two"))

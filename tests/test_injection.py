@@ -6,9 +6,9 @@ import torch
 
 from ablation import models
 from ablation.config import NoiseScheduleConfig, validated
-from ablation.datasets.catalog import register, evaluation_loader
+from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import check, locate, prepare
-from ablation.errors import ConfigError, RunError
+from ablation.errors import ConfigError, NoiseNotApplied
 from ablation.injection import Injection, strength_at
 
 
@@ -189,7 +189,7 @@ def test_configured_but_never_applied_is_an_error(world, noise):
     model, _ = world
     with Injection(model, noise("noise.when=eval", "noise.levels=[p2,p4]"), phase="eval") as injection:
         pass
-    with pytest.raises(RunError, match=r"configured for p2, p4 but never applied to p2, p4 in eval\. Check noise"):
+    with pytest.raises(NoiseNotApplied, match=r"configured for p2, p4 but never applied to p2, p4 in eval\. Check noise"):
         injection.check_applied()
 
 

@@ -39,7 +39,7 @@ RUN = RunRecord(
     run_id="r",
     training_id="t",
     metrics={"bbox/AP": 12.5, "bbox/APl": None},
-    flags=["a remark"],
+    flags=("a remark",),
 )
 FAILED = TrainingRecord(Status.FAILED, seed=0, error=Failure("signal", "Died of SIGSEGV.", "Look.", "/log"))
 

@@ -14,9 +14,9 @@ from ablation import models, progress
 from ablation.config import validated
 from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import check, locate, prepare
-from ablation.errors import RunError
+from ablation.errors import Diverged, Interrupted, NoiseNotApplied
 from ablation.record import TrainingPaths
-from ablation.training import Diverged, Interrupted, Training
+from ablation.training import Training
 
 
 @pytest.fixture
@@ -153,7 +153,7 @@ def test_noise_changes_neither_the_initial_weights_nor_the_order_of_the_data(tra
 
 
 def test_noise_that_is_never_applied_fails_the_run(train):
-    with pytest.raises(RunError, match=r"never applied to p2, p3, p4, p5, p6 in train.*noise\.schedule"):
+    with pytest.raises(NoiseNotApplied, match=r"never applied to p2, p3, p4, p5, p6 in train.*noise\.schedule"):
         train("never", "noise.sigma=0.5", "noise.schedule.start=100")
 
 
@@ -202,4 +202,4 @@ def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
     assert cfg.SOLVER.STEPS == (600, 800)  # 60000 and 80000 of 90000
     assert cfg.SOLVER.WARMUP_ITERS == 10
     assert pytest.approx(0.0025) == cfg.SOLVER.BASE_LR  # 0.02 * 2 / 16
-    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == len(contents.categories)
+    assert len(contents.categories) == cfg.MODEL.ROI_HEADS.NUM_CLASSES

@@ -56,7 +56,7 @@ def fingerprint(dataset: ShapesConfig | CocoJsonConfig, split: SplitName) -> str
     if isinstance(dataset, ShapesConfig):
         # The images of a split do not depend on how many the other one has.
         other = "test_size" if split == "train" else "train_size"
-        return f"shapes-{_hash_of(dataset.model_copy(update={other: 0}))}/{split}"
+        return f"shapes-{_hash_of(dataset.model_copy(update={other: 1}))}/{split}"
     return check(locate(dataset, split)).fingerprint
 
 

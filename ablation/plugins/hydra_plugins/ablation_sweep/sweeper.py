@@ -98,6 +98,7 @@ class _Composer:
         self._parser = parser
         self._bases: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str], str]] = {}
         self._parsed: dict[str, Override] = {}
+        self._plain: dict[str, bool] = {}
 
     def parsed(self, cell: Sequence[str]) -> list[Override]:
         for text in cell:
@@ -110,7 +111,7 @@ class _Composer:
         plain = {
             text: override
             for text, override in zip(cell, self.parsed(cell), strict=True)
-            if override.get_key_element() in swept and self._is_plain(override)
+            if override.get_key_element() in swept and self._is_plain(text, override)
         }
         base, choices, unresolved = self._base(tuple(text for text in cell if text not in plain))
         keys = [override.key_or_group for override in plain.values()]
@@ -133,12 +134,15 @@ class _Composer:
             self._bases[overrides] = ({str(k): v for k, v in container.items()}, choices, unresolved)
         return self._bases[overrides]
 
-    def _is_plain(self, override: Override) -> bool:
-        text = override.get_value_element_as_str()
-        is_group = "." not in override.key_or_group and bool(self._loader.get_group_options(override.key_or_group))
-        is_change = not (override.is_add() or override.is_delete() or override.is_force_add())
-        is_mapping = isinstance(override.value(), dict)  # which Hydra merges
-        return is_change and not is_group and not is_mapping and override.package is None and "${" not in text
+    def _is_plain(self, text: str, override: Override) -> bool:
+        if text not in self._plain:
+            key, value = override.key_or_group, override.value()
+            is_change = not (override.is_add() or override.is_delete() or override.is_force_add())
+            is_group = "." not in key and bool(self._loader.get_group_options(key))
+            # Hydra merges mappings, and resolves interpolations.
+            is_simple = not isinstance(value, dict) and "${" not in override.get_value_element_as_str()
+            self._plain[text] = is_change and is_simple and override.package is None and not is_group
+        return self._plain[text]
 
 
 def _is_value(composed: dict[str, Any], dotted: str) -> bool:

@@ -1,0 +1,343 @@
+"""COCO files are accepted or refused in words, whatever they hold; the built-in set is there whole or not at all."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ablation.config import CocoJsonConfig, ShapesConfig
+from ablation.datasets import files, shapes
+from ablation.datasets.files import Split, check, fingerprint, locate, prepare
+from ablation.errors import DataError
+
+ROOT = Path(__file__).parents[1]
+
+
+def _split(folder):
+    return Split(folder / "train.json", folder / "images")
+
+
+def _refusal(split):
+    with pytest.raises(DataError) as refused:
+        check(split)
+    return str(refused.value)
+
+
+def _set(section, index, **values):
+    return lambda data: data[section][index].update(values)
+
+
+def _drop(section, index, key):
+    return lambda data: data[section][index].pop(key)
+
+
+def test_a_valid_split_is_counted(coco_folder):
+    contents = check(_split(coco_folder(images=3)))
+    assert (contents.images, contents.instances, contents.categories) == (3, 6, ("square", "box"))
+    assert contents.has_masks and not contents.has_rle
+
+
+def test_boxes_alone_are_a_data_set_without_masks(coco_folder):
+    folder = coco_folder(edit=lambda data: [a.pop("segmentation") for a in data["annotations"]])
+    assert not check(_split(folder)).has_masks
+
+
+@pytest.mark.parametrize("counts", [[0, 64 * 64], "some_string"])
+def test_run_lengths_are_masks(coco_folder, counts):
+    folder = coco_folder(edit=_set("annotations", 0, segmentation={"size": [64, 64], "counts": counts}))
+    contents = check(_split(folder))
+    assert contents.has_masks and contents.has_rle
+
+
+MALFORMED = [
+    (lambda d: d.pop("images"), "'images' must be a list of objects, its keys are ['info', 'annotations', 'categ"),
+    (lambda d: d.update(images={}), "'images' must be a list of objects, got an object. Give a file in COCO format."),
+    (lambda d: d.update(annotations=[1]), "'annotations' must be a list of objects, got a list. Give a file in"),
+    (lambda d: d.update(categories=None), "'categories' must be a list of objects, got null. Give a file in COCO"),
+    (lambda d: d.update(images=[]), "holds no images. Give a file with at least one."),
+    (lambda d: d.update(annotations=[]), "holds no annotations. Give a file with at least one."),
+    (lambda d: d.update(categories=[]), "holds no categories. Give a file with at least one."),
+    (_drop("images", 0, "id"), "an entry of image has no integer id, got None."),
+    (_set("images", 0, id="1"), "an entry of image has no integer id, got '1'."),
+    (_set("images", 0, id=True), "an entry of image has no integer id, got True."),
+    (_set("images", 0, id=2**70), f"an entry of image has no integer id, got {2**70}."),
+    (_set("images", 1, id=1), "image id 1 stands there more than once (1 such ids)."),
+    (_drop("images", 0, "file_name"), "image 1 has no file_name, got None."),
+    (_set("images", 0, file_name=7), "image 1 has no file_name, got 7."),
+    (_set("images", 0, file_name="none.png"), "1 of 2 images of"),
+    (_set("images", 0, file_name=""), "the first is ''. Set the folder of the images (dataset.train_images"),
+    (_set("images", 0, file_name="a\0b"), "the first is 'a\\x00b'."),
+    (_set("images", 0, file_name="\ud800"), "the first is '\\ud800'."),
+    (_set("images", 0, file_name="x" * 5000), f"the first is '{'x' * 79}...."),
+    (_set("images", 0, width=0), "image 1 must have a width in pixels > 0, got 0."),
+    (_set("images", 0, height=64.5), "image 1 must have a height in pixels > 0, got 64.5."),
+    (_drop("images", 0, "height"), "image 1 must have a height in pixels > 0, got None."),
+    (_set("categories", 0, name=None), "category 1 has no name, got None."),
+    (_set("categories", 1, id=1), "category id 1 stands there more than once (1 such ids)."),
+    (_drop("annotations", 0, "id"), "an entry of annotation has no integer id, got None."),
+    (_set("annotations", 1, id=1), "annotation id 1 stands there more than once (1 such ids)."),
+    (_set("annotations", 0, image_id=9), "annotation 1 belongs to image_id 9, which is not among the images."),
+    (_set("annotations", 0, image_id=[1]), "annotation 1 belongs to image_id [1], which is not among the images."),
+    (_set("annotations", 0, category_id=2), "annotation 1 has category_id 2, which is not a category."),
+    (_drop("annotations", 0, "bbox"), "annotation 1 must have a bbox [x, y, width, height] of finite numbers, got N"),
+    (_set("annotations", 0, bbox=[1, 2, 3]), "of finite numbers, got [1, 2, 3]."),
+    (_set("annotations", 0, bbox=[1, 2, 3, "4"]), "of finite numbers, got [1, 2, 3, '4']."),
+    (_set("annotations", 0, bbox=[1, 2, 3, float("nan")]), "of finite numbers, got [1, 2, 3, nan]."),
+    (_set("annotations", 0, bbox=[1, 2, 3, 10**400]), "of finite numbers, got [1, 2, 3, 1000000"),
+    (_set("annotations", 0, bbox=[1, 2, -3, 4]), "annotation 1 has a bbox of negative size, got [1, 2, -3, 4]."),
+    (_set("annotations", 0, area="9"), "annotation 1 must have an area in pixels >= 0, got '9'."),
+    (_set("annotations", 0, iscrowd="no"), "annotation 1 must have an iscrowd of 0 or 1, got 'no'."),
+    (_set("annotations", 0, segmentation=3), "annotation 1 must have polygons or RLE as segmentation, got a number."),
+    (
+        _set("annotations", 0, segmentation=[[1, 2, 3, 4]]),
+        "annotation 1 has a polygon that is not a list of at least three x, y pairs.",
+    ),
+    (
+        _set("annotations", 0, segmentation=[1, 2, 3, 4, 5, 6]),
+        "annotation 1 has a polygon that is not a list of at least three x, y pairs.",
+    ),
+    (
+        _set("annotations", 0, segmentation=[[1, 2, 3, 4, 5, None]]),
+        "annotation 1 has a polygon with a value that is not a finite number.",
+    ),
+    (
+        _set("annotations", 0, segmentation={"counts": "x", "size": [9, 64]}),
+        "annotation 1 has an RLE of size [9, 64], but its image has [height, width] [64, 64].",
+    ),
+    (
+        _set("annotations", 0, segmentation={"counts": [1, 2], "size": [64, 64]}),
+        "annotation 1 has RLE counts that are not whole numbers >= 0 of sum 4096.",
+    ),
+    (
+        _set("annotations", 0, segmentation={"size": [64, 64]}),
+        "annotation 1 must have RLE counts as a string or a list of runs, got null.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("edit", "message"), MALFORMED, ids=range(len(MALFORMED)))
+def test_a_malformed_file_is_refused_with_its_place_and_the_value(coco_folder, edit, message):
+    split = _split(coco_folder(edit=edit))
+    refusal = _refusal(split)
+    assert message in refusal
+    assert str(split.annotations) in refusal
+    assert len(refusal.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is not JSON: Expecting value: line 1 column 1 (char 0). Give a file in COCO format."),
+        (b"\x89PNG\r\n", "is not JSON:"),
+        (b'{"images": [', "is not JSON:"),
+        (b"[" * 200_000, "is not JSON:"),
+        (b"[]", "is not COCO: expected an object with images, annotations and categories, got a list."),
+        (b"3", "is not COCO: expected an object with images, annotations and categories, got a number."),
+        (b"{}", "is not COCO: 'images' must be a list of objects, its keys are []. Give a file in COCO format."),
+        (b"1" * 5000, "is not JSON:"),
+    ],
+    ids=range(8),
+)
+def test_what_is_not_coco_at_all_is_refused(tmp_path, content, message):
+    split = Split(tmp_path / "a.json", tmp_path)
+    split.annotations.write_bytes(content)
+    assert f"{split.annotations} {message}" in _refusal(split)
+
+
+def test_a_missing_file_a_folder_and_an_impossible_path_are_refused(tmp_path):
+    advice = "Give COCO files that exist (dataset.train_json, dataset.test_json)."
+    none = tmp_path / "none.json"
+    assert _refusal(Split(none, tmp_path)) == f"{none} cannot be read: No such file or directory. {advice}"
+    assert _refusal(Split(tmp_path, tmp_path)) == f"{tmp_path} cannot be read: Is a directory. {advice}"
+    assert "cannot be read: embedded null byte" in _refusal(Split(Path("a\0b"), tmp_path))
+
+
+def test_a_missing_folder_of_images_is_refused(coco_folder):
+    folder = coco_folder()
+    shutil.rmtree(folder / "images")
+    assert _refusal(_split(folder)) == (
+        f"2 of 2 images of {folder / 'train.json'} are not in {folder / 'images'}, the first is '1.png'. "
+        "Set the folder of the images (dataset.train_images, dataset.test_images)."
+    )
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
+    lambda inner: st.lists(inner, max_size=4)
+    | st.dictionaries(
+        st.text(max_size=4)
+        | st.sampled_from(["images", "annotations", "categories", "id", "file_name", "bbox", "segmentation", "counts"]),
+        inner,
+        max_size=5,
+    ),
+    max_leaves=12,
+)
+relaxed = settings(
+    max_examples=150,
+    deadline=timedelta(seconds=5),
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+_numbers = itertools.count()
+
+
+def _never_surprises(folder, data):
+    split = Split(folder / f"{next(_numbers)}.json", folder / "images")
+    split.annotations.write_text(json.dumps(data))
+    try:
+        contents = check(split)
+    except DataError as error:
+        str(error).encode()
+        assert "\n" not in str(error)
+    else:
+        assert contents.images > 0 and contents.instances > 0
+
+
+@pytest.fixture
+def valid(coco_folder):
+    folder = coco_folder()
+    return folder, json.loads((folder / "train.json").read_text())
+
+
+@relaxed
+@given(json_values)
+def test_arbitrary_json_is_refused_in_words(valid, data):
+    _never_surprises(valid[0], data)
+
+
+def _places(node, path=()):
+    yield path
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, inner in items:
+        yield from _places(inner, (*path, key))
+
+
+@relaxed
+@given(st.data(), json_values)
+def test_coco_with_an_arbitrary_value_anywhere_is_accepted_or_refused_in_words(valid, draw, value):
+    folder, data = valid
+    *path, last = draw.draw(st.sampled_from([place for place in _places(data) if place]))
+    changed = copy.deepcopy(data)
+    node = changed
+    for key in path:
+        node = node[key]
+    node[last] = value
+    _never_surprises(folder, changed)
+
+
+def _coco(folder):
+    train, images = str(folder / "train.json"), str(folder / "images")
+    test = str(folder / "test.json")
+    return CocoJsonConfig(
+        name="n", type="coco_json", train_json=train, test_json=test, train_images=images, test_images=images
+    )
+
+
+def test_the_fingerprint_follows_annotations_and_images_and_not_the_place(coco_folder):
+    one, moved = coco_folder("one"), coco_folder("moved")
+    before = fingerprint(_coco(one), "train")
+    assert fingerprint(_coco(moved), "train") == before
+    edited = coco_folder("edited", edit=_set("annotations", 0, bbox=[8, 8, 31, 31]))
+    assert fingerprint(_coco(edited), "train") != before
+    with (one / "images" / "1.png").open("ab") as image:
+        image.write(b"more")
+    files._check.cache_clear()  # image files are looked at once per process and annotation file
+    assert fingerprint(_coco(one), "train") != before
+
+
+def _generated(folder, **changes):
+    keys = {"seed": 0, "train_size": 3, "test_size": 2, "image_size": 64, **changes}
+    return ShapesConfig(name="shapes", type="shapes", folder=str(folder), **keys)
+
+
+def test_the_fingerprint_of_a_generated_split_needs_no_files_and_follows_what_decides_it(tmp_path):
+    before = {split: fingerprint(_generated(tmp_path), split) for split in ("train", "test")}
+    assert list(tmp_path.iterdir()) == []
+    assert before["train"] != before["test"]
+    assert fingerprint(_generated(tmp_path / "elsewhere"), "train") == before["train"]
+    assert fingerprint(_generated(tmp_path, test_size=9), "train") == before["train"]
+    assert fingerprint(_generated(tmp_path, train_size=9), "test") == before["test"]
+    for change in ({"seed": 1}, {"train_size": 4}, {"image_size": 96}):
+        assert fingerprint(_generated(tmp_path, **change), "train") != before["train"]
+
+
+def test_the_generated_set_is_coco(tmp_path):
+    config = _generated(tmp_path)
+    prepare(config)
+    assert check(locate(config, "train")).images == 3
+    assert check(locate(config, "test")).images == 2
+
+
+def test_the_generated_set_is_made_once(tmp_path):
+    config = _generated(tmp_path)
+    prepare(config)
+    before = locate(config, "train").annotations.stat().st_mtime_ns
+    prepare(config)
+    assert locate(config, "train").annotations.stat().st_mtime_ns == before
+
+
+def test_real_files_need_no_preparation(coco_folder):
+    folder = coco_folder()
+    before = sorted(folder.rglob("*"))
+    prepare(_coco(folder))
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_processes_that_want_the_set_at_once_get_the_same_whole_one(tmp_path):
+    code = (
+        "import sys; from ablation.config import ShapesConfig; from ablation.datasets.files import *\n"
+        "config = ShapesConfig(name='s', type='shapes', seed=0, train_size=40, test_size=5, image_size=64, "
+        "folder=sys.argv[1])\n"
+        "sys.stdin.readline(); prepare(config); print(check(locate(config, 'train')).images)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
+    processes = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    assert [process.communicate()[0] for process in processes] == ["40\n", "40\n"]
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [_made(tmp_path).name]
+
+
+def _made(folder):
+    return next(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def test_a_crash_in_the_middle_leaves_no_set_behind(tmp_path, monkeypatch):
+    real = shapes.generate
+
+    def crash(spec, folder):
+        real(spec, folder)
+        raise OSError("disk full")
+
+    monkeypatch.setattr(shapes, "generate", crash)
+    with pytest.raises(OSError, match="disk full"):
+        prepare(_generated(tmp_path))
+    assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
+    monkeypatch.undo()
+    prepare(_generated(tmp_path))
+    assert check(locate(_generated(tmp_path), "train")).images == 3
+
+
+def test_what_a_killed_process_left_is_swept_up_by_the_next(tmp_path):
+    config = _generated(tmp_path)
+    name = locate(config, "train").annotations.parent.name
+    (tmp_path / f".{name}.left").mkdir()
+    prepare(config)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [name]
+
+
+def test_colleagues_can_read_the_generated_set(tmp_path):
+    config = _generated(tmp_path)
+    prepare(config)
+    assert locate(config, "train").annotations.parent.stat().st_mode & 0o777 == 0o755
