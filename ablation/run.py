@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,22 +29,31 @@ def run_cell(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend ends in one message and exit status 1, without a traceback."""
+    with told_errors():
+        import hydra
+        from hydra.core.config_store import ConfigStore
+
+        from ablation.run import run_cell as importable  # workers cannot import it from __main__
+
+        # A singleton that Hydra copies whole for every group that --help lists and every cell that it composes.
+        ConfigStore.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
+        hydra.main(config_path=str(configuration()), config_name="config", version_base="1.3")(importable)()
+
+
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Hydra is ready inside; what a user can mend ends in one message and exit status 1, without a traceback."""
     sys.path.insert(0, str(_PACKAGE / "plugins"))  # before Hydra looks for its plugins
-    import hydra
-    from hydra.core.config_store import ConfigStore
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
     from ablation.errors import AblationError
-    from ablation.run import run_cell as importable  # workers cannot import it from __main__
 
-    # A singleton that Hydra copies whole for every group that --help lists and every cell that it composes.
-    ConfigStore.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
     # Hydra would print and exit by itself; this makes it hand the error over.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
-        hydra.main(config_path=str(_configuration()), config_name="config", version_base="1.3")(importable)()
+        yield
     except KeyboardInterrupt:
         sys.exit(130)
     except (AblationError, HydraException, OmegaConfBaseException, ValueError) as error:
@@ -53,7 +64,7 @@ def main() -> None:
         sys.exit(advice(error))
 
 
-def _configuration() -> Path:
+def configuration() -> Path:
     """The folder of the configuration: inside the package when installed, beside it in a checkout."""
     inside = _PACKAGE / "conf"
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"

@@ -160,7 +160,6 @@ def _without(planned: Plan, refused: Mapping[str, str]) -> Plan:
 
 
 def _probe(one: PlannedCell) -> Sequence[str] | AblationError:
-    launch.preload(["ablation.warm"])
     model = one.config.model
     try:
         answer: Sequence[str] | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))

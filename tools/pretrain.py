@@ -31,8 +31,8 @@ from ablation.datasets.shapes import ShapesSpec, categories, generate
 
 ZOO = Path(__file__).parents[1] / "ablation" / "zoo"
 TRAIN, TEST = "pretrain_glyphs_train", "pretrain_glyphs_test"
-BATCH_SIZE = 16
-PEAK_LR = 2e-3
+BATCH_SIZE = 8
+PEAK_LR = 1.5e-3
 WEIGHT_DECAY = 0.05
 CLIP_NORM = 5.0
 PRECISE_BN_BATCHES = 40
@@ -109,7 +109,7 @@ def _config(folder: Path, seed: int) -> CfgNode:
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
-    # A batch of 16 is enough for BatchNorm, which learns fastest from scratch.
+    # Only fine-tuning freezes the statistics; from scratch BatchNorm learns fastest, given enough images per batch.
     cfg.MODEL.RESNETS.NORM = "BN"
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(categories("glyphs"))
     cfg.SOLVER.IMS_PER_BATCH = BATCH_SIZE
@@ -134,8 +134,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=ZOO / "tiny_mask_rcnn.safetensors")
     parser.add_argument("--folder", type=Path, help="where to put the glyphs; by default a temporary folder")
-    parser.add_argument("--iterations", type=int, default=1200)
-    parser.add_argument("--images", type=int, default=3000, help="training images to generate")
+    parser.add_argument("--iterations", type=int, default=2800)
+    parser.add_argument("--images", type=int, default=4000, help="training images to generate")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of torch")
     return parser.parse_args()

@@ -76,10 +76,10 @@ def _resized(image: Image, width: int, height: int, interpolation: int) -> Image
 
 def _smooth_background(rng: np.random.Generator, size: int) -> Image:
     """Soft muted clouds with faint stripes and a few straight scratches, (size, size, 3)."""
-    coarse = rng.uniform(60, 200, (4, 4, 3)).astype(np.float32)
+    coarse = (_muted(rng) + rng.uniform(-30, 30, (4, 4, 3))).astype(np.float32)
     canvas = _resized(coarse, size, size, cv2.INTER_CUBIC)
-    canvas += np.float32(rng.uniform(0, 14)) * _waves(rng, *pixel_grid(size, size))[0][..., None]
-    for _ in range(int(rng.integers(0, 6))):
+    canvas += np.float32(rng.uniform(0, 8)) * _waves(rng, *pixel_grid(size, size))[0][..., None]
+    for _ in range(int(rng.integers(0, 4))):
         start, end = rng.integers(0, size, (2, 2)).tolist()
         cv2.line(canvas, start, end, rng.uniform(30, 225, 3).tolist(), int(rng.integers(1, 3)))
     return canvas
@@ -88,10 +88,10 @@ def _smooth_background(rng: np.random.Generator, size: int) -> Image:
 def _mosaic_background(rng: np.random.Generator, size: int) -> Image:
     """Tiles of saturated colours with a few circles, (size, size, 3)."""
     tiles = int(rng.integers(2, 8))
-    base, spread = _saturated(rng), rng.uniform(10, 60)
+    base, spread = _saturated(rng), rng.uniform(5, 30)
     coarse = (base + rng.normal(0, spread, (tiles, tiles, 3))).astype(np.float32)
     canvas = _resized(coarse, size, size, cv2.INTER_NEAREST)
-    for _ in range(int(rng.integers(0, 5))):
+    for _ in range(int(rng.integers(0, 4))):
         center, radius = rng.integers(0, size, 2).tolist(), int(rng.integers(3, size // 4))
         cv2.circle(canvas, center, radius, _saturated(rng).tolist(), int(rng.integers(1, 3)))
     return canvas
@@ -211,8 +211,8 @@ class Look:
 
 
 LOOKS: dict[Style, Look] = {
-    "shapes": Look(_smooth_background, _muted, 30, (_plain, _gradient, _stripes, _checks), (8, 40), (4, 14)),
-    "glyphs": Look(_mosaic_background, _saturated, 30, (_plain, _dots, _ripples, _blotches), (10, 60), (2, 16)),
+    "shapes": Look(_smooth_background, _muted, 45, (_plain, _gradient, _stripes, _checks), (6, 30), (3, 10)),
+    "glyphs": Look(_mosaic_background, _saturated, 45, (_plain, _dots, _ripples, _blotches), (10, 40), (2, 10)),
 }
 
 OUTLINES: dict[Style, dict[str, Callable[[np.random.Generator], Points]]] = {

@@ -25,12 +25,12 @@ from ablation.datasets.looks import LOOKS, OUTLINES, Image, Look, Points, Style,
 Mask = NDArray[np.bool_]
 
 # Raised whenever the same spec gives other bytes than before: it is part of what identifies the data.
-VERSION = 1
+VERSION = 2
 SPLITS = ("train", "test")
 # Test ids start here, so an id names one image of the whole set, as in COCO, however many are in "train".
 TEST_ID_OFFSET = 1_000_000
 # Of an object's full area; what is hidden further is not recognisable, and chance decides the AP.
-MIN_VISIBLE_FRACTION = 0.5
+MIN_VISIBLE_FRACTION = 0.6
 MIN_PART_PIXELS = 12
 PLACEMENT_ATTEMPTS = 12
 
@@ -52,8 +52,8 @@ class ShapesSpec:
     test_images: int = 200
     image_size: int = 128
     style: Style = "shapes"
-    objects: tuple[int, int] = (2, 6)
-    object_size: tuple[float, float] = (0.1, 0.45)
+    objects: tuple[int, int] = (2, 5)
+    object_size: tuple[float, float] = (0.125, 0.45)
 
     def __post_init__(self) -> None:
         if self.seed < 0:

@@ -59,8 +59,11 @@ class PoolLauncher(Launcher):
         self._task: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over; nothing starts before `launch`."""
+        """Keep what Hydra hands over, and tell the fork server what to import once it is needed."""
+        from ablation.launch import preload
+
         self._context, self._task, self._config = hydra_context, task_function, config
+        preload(self._options.preload)
 
     @property
     def workers(self) -> int:
@@ -73,7 +76,7 @@ class PoolLauncher(Launcher):
         from hydra.core.singleton import Singleton
 
         from ablation.display import watching
-        from ablation.launch import Limits, Task, launch, preload
+        from ablation.launch import Limits, Task, launch
 
         assert self._config is not None
         options, folder = self._options, Path(str(self._config.hydra.sweep.dir)).absolute()
@@ -84,7 +87,6 @@ class PoolLauncher(Launcher):
             name = _name(overrides) or f"job-{number}"
             log = folder / "logs" / f"{name}.txt"
             tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
-        preload(options.preload)
         limits = Limits(options.timeout, options.retries, options.max_failures)
         with watching(len(tasks)) as watcher:
             outcomes = launch(tasks, self._slots(), limits, watcher)
