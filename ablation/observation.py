@@ -159,8 +159,8 @@ def _keep_received(found: Captured, _module: nn.Module, arguments: tuple[Any, ..
 
 def _view(level: str, clean: Tensor, noisy: Tensor, telemetry: LevelTelemetry) -> LevelView:
     channels, height, width = clean.shape
-    maps = [_channel_rms(x) for x in (clean, noisy, noisy - clean)]
-    return LevelView(level, (channels, height, width), *maps, telemetry)
+    before, after, difference = (_channel_rms(x) for x in (clean, noisy, noisy - clean))
+    return LevelView(level, (channels, height, width), before, after, difference, telemetry)
 
 
 def _channel_rms(x: Tensor) -> Map:

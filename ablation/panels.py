@@ -26,6 +26,7 @@ _ROWS = ("clean", "noisy", "noisy − clean")
 _CLASS_COLOURS = ("#56B4E9", "#E69F00", "#F0E442", "#CC79A7", "#009E73", "#D55E00")
 _MOST = 20  # detections drawn on one image: more hide it
 _MASK_ALPHA = 0.35
+_MAP_WIDTH = 1.6  # inches
 _LABEL_ROOM = 0.07  # of the image's height: what a label above a box takes
 
 
@@ -35,14 +36,21 @@ def figure(observation: Observation, heading: str, formula: str, min_score: floa
     min_score: detections below are counted and not drawn, 0 to 1.
     """
     levels = observation.comparison.levels
+    width = max(7.0, (_MAP_WIDTH + 0.15) * len(levels) + 0.6)
+    heights = (_slope(observation.image) * width / 2 + 0.4, 3 * _slope(levels[0].clean) * _MAP_WIDTH + 1.3)
     with style():
-        width = max(7.0, 1.75 * len(levels) + 0.6)
-        drawn = Figure(figsize=(width, 10.6), layout="constrained")
+        drawn = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
         drawn.suptitle(f"{heading}\n" + "\n".join(textwrap.wrap(formula, round(13 * width))), fontsize=9)
-        above, below = drawn.subfigures(2, 1, height_ratios=(1, 1.35), squeeze=False)[:, 0]
+        above, below = drawn.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
         _draw_images(above, observation, min_score)
-        _draw_levels(below, levels)
+        _draw_levels(below, levels, width)
     return drawn
+
+
+def _slope(pixels: NDArray[Any]) -> float:
+    """Height over width, so that neither panoramas nor portraits blow up the figure."""
+    height, width = pixels.shape[:2]
+    return float(np.clip(height / width, 0.25, 2.0))
 
 
 def rendered(drawn: Figure, dpi: int = 100) -> NDArray[np.uint8]:
@@ -53,6 +61,11 @@ def rendered(drawn: Figure, dpi: int = 100) -> NDArray[np.uint8]:
         canvas.draw()
     pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()
     return pixels
+
+
+def decibels(snr: float) -> str:
+    """An SNR with one decimal, without the sign of a negative zero."""
+    return f"{round(snr, 1) + 0.0:.1f}"
 
 
 def _draw_images(part: SubFigure, observation: Observation, min_score: float) -> None:
@@ -106,11 +119,12 @@ def _draw_label(ax: Axes, one: Instances, text: str, colour: str) -> None:
     )
 
 
-def _draw_levels(part: SubFigure, levels: tuple[LevelView, ...]) -> None:
+def _draw_levels(part: SubFigure, levels: tuple[LevelView, ...], width: float) -> None:
     axes = part.subplots(len(_ROWS), len(levels), squeeze=False)
+    shrink = min(0.95, _MAP_WIDTH * len(levels) / width)  # a few levels do not fill their columns
     for column, view in enumerate(levels):
         image = _draw_level(list(axes[:, column]), view)
-        bar = part.colorbar(image, ax=list(axes[:, column]), location="bottom", aspect=14, pad=0.02, shrink=0.9)
+        bar = part.colorbar(image, ax=list(axes[:, column]), location="bottom", aspect=14, pad=0.02, shrink=shrink)
         bar.ax.tick_params(labelsize=7)
         bar.ax.locator_params(nbins=4)
         axes[0, column].set_title(_title(view))
@@ -121,10 +135,9 @@ def _draw_levels(part: SubFigure, levels: tuple[LevelView, ...]) -> None:
 
 def _draw_level(column: list[Axes], view: LevelView) -> AxesImage:
     maps = (view.clean, view.noisy, view.difference)
-    scale = {"vmin": 0.0, "vmax": max(float(x.max()) for x in maps) or 1.0}
-    images = [
-        ax.imshow(x, cmap="viridis", interpolation="nearest", **scale) for ax, x in zip(column, maps, strict=True)
-    ]
+    top = max(float(x.max()) for x in maps) or 1.0
+    look: dict[str, Any] = {"cmap": "viridis", "interpolation": "nearest", "vmin": 0.0, "vmax": top}
+    images = [ax.imshow(x, **look) for ax, x in zip(column, maps, strict=True)]
     for ax in column:
         ax.set(xticks=[], yticks=[])
         ax.grid(visible=False)
@@ -134,5 +147,5 @@ def _draw_level(column: list[Axes], view: LevelView) -> AxesImage:
 
 def _title(view: LevelView) -> str:
     sigma, snr = view.telemetry.sigma, view.telemetry.snr_db
-    told = "no signal" if sigma is None else f"sigma {sigma:.3g}" + ("" if snr is None else f", {snr:.1f} dB")
+    told = "no signal" if sigma is None else f"sigma {sigma:.3g}" + ("" if snr is None else f", {decibels(snr)} dB")
     return f"{view.level}: {'×'.join(map(str, view.shape))}\n{told}"

@@ -67,7 +67,7 @@ class Layout:
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     """The look of every figure; drawing and saving both happen inside."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
@@ -158,7 +158,9 @@ def _panels(frame: pd.DataFrame, layout: Layout) -> list[list[tuple[str, pd.Data
         wide = 4 if len(parts) > 5 else len(parts)
         return [parts[i : i + wide] for i in range(0, len(parts), wide)]
     down = list(dict.fromkeys(frame[list(layout.down)].itertuples(index=False, name=None)))
-    return [[(_joined(title, layout.down, row), _with(part, layout.down, row)) for title, part in parts] for row in down]
+    return [
+        [(_joined(title, layout.down, row), _with(part, layout.down, row)) for title, part in parts] for row in down
+    ]
 
 
 def _joined(title: str, factors: Sequence[str], values: Sequence[Any]) -> str:
@@ -210,13 +212,12 @@ def _thinned(values: Sequence[Any]) -> list[Any]:
     return [values[i] for i in picks]
 
 
-def _draw_points(ax: Axes, runs: pd.DataFrame, metric: str, look: Mapping[str, str], shift: Transform) -> None:
-    ax.plot(
-        runs[SIGMA], runs[metric], linestyle="none", markersize=4, alpha=0.45, markeredgewidth=0, transform=shift, **look
-    )
+def _draw_points(ax: Axes, runs: pd.DataFrame, metric: str, look: Mapping[str, Any], shift: Transform) -> None:
+    points = {"linestyle": "none", "markersize": 4, "alpha": 0.45, "markeredgewidth": 0}
+    ax.plot(runs[SIGMA], runs[metric], transform=shift, **{**points, **look})
 
 
-def _draw_means(ax: Axes, means: pd.DataFrame, label: str, look: Mapping[str, str], shift: Transform) -> None:
+def _draw_means(ax: Axes, means: pd.DataFrame, label: str, look: Mapping[str, Any], shift: Transform) -> None:
     means = means.sort_values(SIGMA, kind="stable")
     ax.plot(means[SIGMA], means["value"], linewidth=1.6, markersize=5, label=label, transform=shift, **look)
     bars = means[means["value_low"].notna()]
@@ -253,7 +254,7 @@ def _fit_to_points(ax: Axes, values: Any, means: pd.DataFrame, band: tuple[float
 
 
 def _scale_sigma(ax: Axes, sigmas: Sequence[float]) -> None:
-    """Uneven steps (0, 0.01, 0.1, 1) get a logarithmic axis that still holds 0; every sigma a tick, labels where they fit."""
+    """Uneven steps (0, 0.01, 0.1, 1) get a logarithmic axis that still holds 0; a tick each, labels where they fit."""
     positive = [s for s in sigmas if s > 0]
     if not sigmas:
         return
@@ -271,7 +272,8 @@ def _scale_sigma(ax: Axes, sigmas: Sequence[float]) -> None:
     top.set_xticks(labelled, ["∞" if s == 0 else f"{-20 * math.log10(s):.0f}" for s in labelled])
     top.set_xticks([], minor=True)
     top.tick_params(length=2, colors="#666666", labelsize=8)
-    if ax.get_subplotspec() is None or ax.get_subplotspec().is_first_row():  # type: ignore[union-attr]
+    place_in_grid = ax.get_subplotspec()
+    if place_in_grid is None or place_in_grid.is_first_row():
         top.set_xlabel("SNR [dB]", color="#666666", fontsize=8)
 
 
@@ -279,7 +281,7 @@ def _width(ax: Axes) -> float:
     """Of the axes, in inches, before the layout has settled."""
     grid = ax.get_subplotspec()
     columns = grid.get_gridspec().ncols if grid else 1
-    return float(ax.figure.get_figure(root=True).get_figwidth() / columns - 0.5)  # type: ignore[union-attr]
+    return float(ax.figure.get_figure(root=True).get_figwidth() / columns - 0.5)
 
 
 def _fitting(sigmas: Sequence[float], places: Any, width: float) -> list[float]:
@@ -318,5 +320,10 @@ def _add_legend(figure: Figure, title: str) -> None:
         return
     columns = min(len(found), max(3, int(figure.get_figwidth() / 1.5)))
     figure.legend(
-        list(found.values()), list(found), title=title or None, title_fontsize=8, loc="outside lower center", ncols=columns
+        list(found.values()),
+        list(found),
+        title=title or None,
+        title_fontsize=8,
+        loc="outside lower center",
+        ncols=columns,
     )

@@ -115,13 +115,15 @@ def snr_table(levels: Sequence[LevelView]) -> Table:
     from rich import box
     from rich.table import Table
 
+    from ablation.panels import decibels
+
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("level", "calls", "signal rms", "noise rms", "sigma", "SNR dB"):
         table.add_column(name, justify="left" if name == "level" else "right")
     for view in levels:
         measured = view.telemetry
         numbers = (measured.signal_rms, measured.noise_rms, measured.sigma)
-        snr = "-" if measured.snr_db is None else f"{measured.snr_db:.1f}"
+        snr = "-" if measured.snr_db is None else decibels(measured.snr_db)
         table.add_row(view.level, str(measured.calls), *("-" if n is None else f"{n:.4g}" for n in numbers), snr)
     return table
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import math
 import re
 import sys
 from collections import Counter
@@ -76,7 +77,8 @@ def summary(sweep: Sweep) -> Table:
     from rich.text import Text
 
     header, rows = _result_rows(sweep)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=Text(f"{sweep.name}: {_progress(sweep)}"))
+    heading = Text(f"{sweep.name}: {_progress(sweep)}")
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=heading)
     table.caption = Text(_difference_note(sweep))
     factors = len(header) - len(_shown_metrics(sweep)) - 3
     for index, name in enumerate(header[:-1]):
@@ -172,9 +174,9 @@ def _comparison(sweep: Sweep, measured: Sequence[Estimate]) -> str:
     seeds = max(e.pairs for e in compared)
     if seeds == 1:
         return (
-            f"{metric} is {_span(baselines)} without noise and {_span(noisy)} with it. Each comparison rests on one seed, "
-            "so the variance of repeated training is not covered and no difference is called an effect: repeating the "
-            "same training with another seed alone moves AP by about 0.5 to 2 points. Add seed=range(6)."
+            f"{metric} is {_span(baselines)} without noise and {_span(noisy)} with it. Each comparison rests on one "
+            "seed, so the variance of repeated training is not covered and no difference is called an effect: "
+            "repeating the same training with another seed alone moves AP by about 0.5 to 2 points. Add seed=range(6)."
         )
     return _largest(sweep, compared)
 
@@ -190,7 +192,7 @@ def _largest(sweep: Sweep, compared: Sequence[Estimate]) -> str:
         f"(n = {largest.pairs}, 95 % t interval {interval}, for this cell alone). "
     )
     if seeds >= _CLAIM_SEEDS:
-        return text + "Intervals are not adjusted for the number of cells and no test was made: no claim of significance."
+        return text + "Intervals are not adjusted for the number of cells, and no test was made: nothing is claimed."
     from ablation.stats import smallest_p
 
     return text + (
@@ -276,7 +278,7 @@ def _interval(interval: Interval | None) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return "unset" if value != value else f"{value:g}"  # NaN: the type's own parameters set the strength
+        return "unset" if math.isnan(value) else f"{value:g}"  # the type's own parameters set the strength
     return str(value)
 
 
@@ -349,7 +351,8 @@ def _training_factors(sweep: Sweep) -> list[str]:
 def _markdown(sweep: Sweep, figures: Iterable[str]) -> str:
     parts = [f"# {escape(sweep.name)}", escape(answer(sweep))]
     if sweep.primary_metric != sweep.named_metric:
-        parts.append(f"No run measured the primary metric {escape(sweep.named_metric)}; {sweep.primary_metric} stands in.")
+        missing = escape(sweep.named_metric)
+        parts.append(f"No run measured the primary metric {missing}; {sweep.primary_metric} stands in.")
     if "metric_against_sigma" in figures:
         parts += [_figure("metric_against_sigma", f"{sweep.primary_metric} against {_SIGMA}"), _METRIC_CAPTION]
     parts += ["## Results", _results(sweep), escape(_difference_note(sweep)) + "."]
@@ -410,7 +413,7 @@ def _realised(sweep: Sweep) -> list[str]:
         for key, found in means.iterrows():
             values = key if isinstance(key, tuple) else (key,)
             snrs = [found.get(name, float("nan")) for name in names]
-            rows.append([*map(_shown, values), phase, *("" if s != s else f"{s:.1f}" for s in snrs)])
+            rows.append([*map(_shown, values), phase, *("" if math.isnan(s) else f"{s:.1f}" for s in snrs)])
     note = "SNR in dB per level, measured while the noise acted (training or evaluation), mean over seeds."
     return ["## Realised noise", note, _grid([*factors, "phase", *names], rows)]
 

@@ -97,8 +97,7 @@ def estimate(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> list[Es
     values = _values(runs, metric)
     settings = [f for f in factors if not is_noise(f)]
     baselines = {
-        key: _by_seed(values[group.index], group["seed"])
-        for key, group in _groups(runs[runs[SIGMA] == 0], settings)
+        key: _by_seed(values[group.index], group["seed"]) for key, group in _groups(runs[runs[SIGMA] == 0], settings)
     }
     estimates = []
     for _, group in _groups(runs, factors):
@@ -173,7 +172,7 @@ def _groups(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[tuple[str,
     return [(key, runs.iloc[where]) for key, where in positions.items()]
 
 
-def _key(row: Mapping[str, Any] | pd.Series[Any], factors: Sequence[str]) -> tuple[str, ...]:
+def _key(row: Mapping[Any, Any] | pd.Series[Any], factors: Sequence[str]) -> tuple[str, ...]:
     # As text: NaN (no sigma set) must equal itself, and 0 read as an integer must not differ from 0.0 within a column.
     return tuple(str(row[factor]) for factor in factors)
 

@@ -17,9 +17,11 @@ from ablation.record import (
     Cell,
     Failure,
     Record,
+    RunPaths,
     RunRecord,
     Status,
     SweepPaths,
+    TrainingPaths,
     TrainingRecord,
     read_cells,
     read_record,
@@ -56,7 +58,8 @@ class Sweep:
         per factor, one per metric (percent; NaN where there is none). Cells that share a run repeat its numbers.
     curves: training_id, iteration (counted from 0), metric, value; one row per logged number.
     levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
-    factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are compared.
+    factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are
+        compared.
     metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
         configuration names, which differs when no run measured it.
     failures: the runs that ended without a result; remarks: notes on results that exist.
@@ -208,7 +211,8 @@ class _Shelf:
         return run.metrics if isinstance(run, RunRecord) else {}
 
     def _answer(self, run_id: str, training_id: str) -> tuple[str, Problem | None]:
-        files, record = self._paths.run(run_id), self._runs[run_id]
+        files: RunPaths | TrainingPaths = self._paths.run(run_id)
+        record: RunRecord | TrainingRecord | RecordError | None = self._runs[run_id]
         if record is None:  # the run was not reached; its training may tell why
             files, record = self._paths.training(training_id), self.trainings[training_id]
             if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
@@ -325,9 +329,7 @@ def _sigma(cell: Cell) -> float:
     return math.nan if value is None else float(value)
 
 
-def _runs(
-    cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics: Sequence[str]
-) -> pd.DataFrame:
+def _runs(cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
             "run_id": cell.run_id,

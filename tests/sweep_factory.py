@@ -98,9 +98,7 @@ def _generator(purpose: str, config: Mapping[str, Any]) -> np.random.Generator:
     return np.random.default_rng(int(_digest([purpose, relevant]), 16))
 
 
-def _write(
-    paths: SweepPaths, cell: Cell, status: Status, score: Score, points: int, metrics: Sequence[str]
-) -> None:
+def _write(paths: SweepPaths, cell: Cell, status: Status, score: Score, points: int, metrics: Sequence[str]) -> None:
     if status is Status.PLANNED:
         return
     seed, sigma = cell.config["seed"], cell.config["noise.sigma"] or 0.0

@@ -189,7 +189,9 @@ def test_configured_but_never_applied_is_an_error(world, noise):
     model, _ = world
     with Injection(model, noise("noise.when=eval", "noise.levels=[p2,p4]"), phase="eval") as injection:
         pass
-    with pytest.raises(NoiseNotApplied, match=r"configured for p2, p4 but never applied to p2, p4 in eval\. Check noise"):
+    with pytest.raises(
+        NoiseNotApplied, match=r"configured for p2, p4 but never applied to p2, p4 in eval\. Check noise"
+    ):
         injection.check_applied()
 
 

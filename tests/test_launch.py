@@ -120,7 +120,9 @@ def test_retries_try_again_and_stop_at_success(task, tmp_path):
 
 
 def test_after_max_failures_nothing_more_is_started(task):
-    outcomes = launch([task(fail, "no"), task(fail, "no"), task(double, 1), task(double, 2)], [{}], Limits(max_failures=2))
+    outcomes = launch(
+        [task(fail, "no"), task(fail, "no"), task(double, 1), task(double, 2)], [{}], Limits(max_failures=2)
+    )
     assert kinds(outcomes) == ["exception", "exception", "interrupted", "interrupted"]
     assert outcomes[2].failure.message == "Not started: 2 failures reached max_failures."
 

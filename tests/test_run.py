@@ -68,6 +68,10 @@ NOISE_OPTIONS = (
     "Available: channel_dropout, channel_stats, dropblock, dropout, dsu, gaussian, mixstyle, none, quantization, "
     "saliency_dropout, speckle, uniform."
 )
+EXPERIMENT_OPTIONS = (
+    "Available: cct_f_drop, cct_f_noise, deepmirror, dropblock_warmup, dsu, mixstyle, normalization_perturbation, "
+    "unimatch."
+)
 SYNTAX = (
     "Write key=value, or key=a,b,c to sweep; quote the whole word for the shell when it holds brackets or spaces: "
     "'noise.levels=[p2,p3]'."
@@ -98,7 +102,7 @@ BAD = {
     "noise=gausian": f"noise=gausian is not an option. {NOISE_OPTIONS} Did you mean noise=gaussian?",
     "noise=gaussian,xyz": f"noise=xyz is not an option. {NOISE_OPTIONS}",
     "experiment=deepmiror": (
-        "experiment=deepmiror is not an option. Available: deepmirror. Did you mean experiment=deepmirror?"
+        f"experiment=deepmiror is not an option. {EXPERIMENT_OPTIONS} Did you mean experiment=deepmirror?"
     ),
     "hydra/launcher=pol": (
         "hydra/launcher=pol is not an option. Available: basic, pool, pool_schema. Did you mean hydra/launcher=pool?"

@@ -49,7 +49,7 @@ def train_batches(cfg: CfgNode, name: str, start: int) -> Iterator[Batch]:
     stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, cfg)
     loader = DataLoader(
         _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed),
-        batch_sampler=islice(stream, start, None),  # type: ignore[arg-type]
+        batch_sampler=islice(stream, start, None),
         num_workers=cfg.DATALOADER.NUM_WORKERS,
         collate_fn=_unchanged,
     )
