@@ -70,6 +70,8 @@ class Observation:
 def observe(config: RunConfig, file: Path | None = None) -> Observation:
     """Build the model of a configuration and show it an image, by default the first with objects of the test split.
 
+    An image of the split meets the noise that an evaluation gives it; a file, one drawn from its own name.
+
     Raises:
         AblationError: the image, the weights or the data cannot be read, or the noise never acts.
     """

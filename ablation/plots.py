@@ -76,26 +76,31 @@ def metric_against_sigma(
     means: pd.DataFrame,
     metric: str,
     hue: str | None = None,
-    band: tuple[float, float] | None = None,
+    bands: Mapping[Any, tuple[float, float]] | None = None,
+    sigmas: Sequence[float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A metric (percent) against noise.sigma: each seed a point, the mean a line, its interval a bar.
 
     runs: one row per cell (Sweep.runs); means: one row per cell group (stats.as_frame); rows without a value or
-    without a sigma are not drawn. band: lowest and highest baseline, drawn as the null band.
+    without a sigma are not drawn. bands: lowest and highest baseline (percent) by value of hue, or under None when
+    one baseline serves all; drawn as null bands. sigmas: of the axis; by default those of runs.
     """
     ax = ax or _single()
     runs, means = runs[runs[metric].notna() & runs[SIGMA].notna()], means[means["value"].notna() & means[SIGMA].notna()]
-    if band:
-        ax.axhspan(*band, color=_BASELINE, alpha=0.12, linewidth=0, label="baseline, range over seeds")
+    bands, sigmas = bands or {}, sorted(set(runs[SIGMA])) if sigmas is None else sigmas
+    if None in bands:
+        _draw_band(ax, bands[None], _BASELINE)
     values = _hue_values(means, hue)
     for index, value in enumerate(values):
         look = {"color": _KINDS[index % len(_KINDS)], "marker": _MARKERS[index % len(_MARKERS)]}
-        shift = _dodge(ax, index, len(values), runs[SIGMA].nunique())
-        _draw_points(ax, _where(runs, hue, value), metric, look, shift)
+        shift = _dodge(ax, index, len(values), len(sigmas))
+        if value in bands and value is not None:
+            _draw_band(ax, bands[value], look["color"])
         _draw_means(ax, _where(means, hue, value), _label(value), look, shift)
-    _fit_to_points(ax, runs[metric].to_numpy(dtype=float), means, band)
-    _scale_sigma(ax, sorted(set(runs[SIGMA])))
+        _draw_points(ax, _where(runs, hue, value), metric, look, shift)
+    _fit_to_points(ax, runs[metric].to_numpy(dtype=float), means, list(bands.values()))
+    _scale_sigma(ax, sigmas)
     ax.set(xlabel=f"{SIGMA} (noise-to-signal ratio)", ylabel=f"{metric} [%]")
     return ax
 
@@ -132,19 +137,28 @@ def small_multiples(frame: pd.DataFrame, layout: Layout, draw: Draw, legend: str
     size = (6.4, 4.4) if rows == columns == 1 else (max(6.4, 2.9 * columns + 0.6), 2.5 * rows + 1.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for r, row in enumerate(cells):
-        for c, ax in enumerate(axes[r]):
-            if c >= len(row):
-                ax.set_visible(False)
-                continue
-            title, part = row[c]
-            if part.empty:
-                ax.text(0.5, 0.5, "no result", transform=ax.transAxes, ha="center", color="#777777")
+    for (r, c), ax in np.ndenumerate(axes):
+        if c >= len(cells[r]):
+            ax.set_visible(False)
+            continue
+        title, part = cells[r][c]
+        if part.empty:
+            ax.text(0.5, 0.5, "no such cell", transform=ax.transAxes, ha="center", color="#777777")
+        else:
             draw(part, ax)
-            ax.set_title(title)
-            ax.label_outer(remove_inner_ticks=False)
+        ax.set_title(title)
+        _label_outside(ax, is_left=c == 0, is_bottom=r + 1 == rows or c >= len(cells[r + 1]))
     _add_legend(figure, legend)
     return figure
+
+
+def _label_outside(ax: Axes, is_left: bool, is_bottom: bool) -> None:
+    # Not label_outer: it takes the labels from a panel above an empty place of the grid.
+    ax.tick_params(labelleft=is_left, labelbottom=is_bottom)
+    if not is_left:
+        ax.set_ylabel("")
+    if not is_bottom:
+        ax.set_xlabel("")
 
 
 def _single() -> Axes:
@@ -200,7 +214,7 @@ def _colours(values: Sequence[Any], is_strength: bool) -> list[Any]:
     if len(rest) <= (3 if is_strength else len(_KINDS)):
         picks: list[Any] = list(_KINDS[: len(rest)])
     else:
-        picks = [colormaps["viridis"](x) for x in np.linspace(0.0, 0.88, len(rest))]
+        picks = [colormaps["viridis"](x) for x in np.linspace(0.2, 0.85, len(rest))]
     chosen = dict(zip(rest, picks, strict=True))
     return [chosen.get(v, _BASELINE) for v in values]
 
@@ -212,19 +226,25 @@ def _thinned(values: Sequence[Any]) -> list[Any]:
     return [values[i] for i in picks]
 
 
+def _draw_band(ax: Axes, band: tuple[float, float], colour: str) -> None:
+    ax.axhspan(*band, color=colour, alpha=0.12, linewidth=0, label="baseline, range over seeds")
+
+
 def _draw_points(ax: Axes, runs: pd.DataFrame, metric: str, look: Mapping[str, Any], shift: Transform) -> None:
-    points = {"linestyle": "none", "markersize": 4, "alpha": 0.45, "markeredgewidth": 0}
-    ax.plot(runs[SIGMA], runs[metric], transform=shift, **{**points, **look})
+    ax.plot(
+        runs[SIGMA], runs[metric], linestyle="none", markersize=5.5, markerfacecolor="none", markeredgewidth=0.8,
+        alpha=0.75, transform=shift, **look,
+    )  # fmt: skip
 
 
 def _draw_means(ax: Axes, means: pd.DataFrame, label: str, look: Mapping[str, Any], shift: Transform) -> None:
     means = means.sort_values(SIGMA, kind="stable")
-    ax.plot(means[SIGMA], means["value"], linewidth=1.6, markersize=5, label=label, transform=shift, **look)
+    ax.plot(means[SIGMA], means["value"], linewidth=1.6, markersize=4, label=label, transform=shift, **look)
     bars = means[means["value_low"].notna()]
     if not bars.empty:
         reach = (bars["value"] - bars["value_low"], bars["value_high"] - bars["value"])
         ax.errorbar(
-            bars[SIGMA], bars["value"], reach, fmt="none", ecolor=look["color"], elinewidth=1.1, capsize=2.5,
+            bars[SIGMA], bars["value"], reach, fmt="none", ecolor=look["color"], elinewidth=0.9, capsize=2, alpha=0.6,
             transform=shift,
         )  # fmt: skip
 
@@ -235,16 +255,19 @@ def _dodge(ax: Axes, index: int, hues: int, sigmas: int) -> Transform:
     return ax.transData + ScaledTranslation(points / 72, 0, ax.figure.dpi_scale_trans)
 
 
-def _fit_to_points(ax: Axes, values: Any, means: pd.DataFrame, band: tuple[float, float] | None) -> None:
+def _fit_to_points(ax: Axes, values: Any, means: pd.DataFrame, bands: Sequence[tuple[float, float]]) -> None:
     """Limit y to the points and to intervals not much wider: those of two seeds would leave nothing else visible."""
-    drawn = np.concatenate([values, means["value"].to_numpy(dtype=float), np.array(band or (), dtype=float)])
+    drawn = np.concatenate([values, means["value"].to_numpy(dtype=float), np.ravel(bands)])
     if not len(drawn):
         return
     low, high = float(drawn.min()), float(drawn.max())
-    room = max(high - low, 1.0)
+    # At least two points of AP: a narrower axis would make the noise of one seed look like a cliff.
+    lack = max(0.0, 2.0 - (high - low)) / 2
+    low, high = low - lack, high + lack
+    room = high - low
     bars = means[["value_low", "value_high"]].dropna().to_numpy(dtype=float)
     if len(bars):
-        low, high = max(min(low, bars.min()), low - 0.6 * room), min(max(high, bars.max()), high + 0.6 * room)
+        low, high = max(min(low, bars.min()), low - 0.4 * room), min(max(high, bars.max()), high + 0.4 * room)
     # Panels share y: a panel may only widen what another one has set.
     if ax.get_autoscaley_on():
         ax.set_ylim(low - 0.08 * room, high + 0.08 * room)
@@ -258,22 +281,32 @@ def _scale_sigma(ax: Axes, sigmas: Sequence[float]) -> None:
     positive = [s for s in sigmas if s > 0]
     if not sigmas:
         return
-    if positive and max(positive) / min(positive) > 5:
+    steps = np.diff(sigmas)
+    if len(steps) > 1 and steps.max() > 4.5 * steps.min():
         ax.set_xscale("symlog", linthresh=min(positive), linscale=0.6, subs=[])
     place = ax.xaxis.get_transform().transform(np.array(sigmas, dtype=float))
     span = float(place.max() - place.min()) or 1.0
-    if len(sigmas) > 1:
-        edges = [place.min() - 0.06 * span, place.max() + 0.06 * span]
-        ax.set_xlim(*ax.xaxis.get_transform().inverted().transform(np.array(edges)))
+    edges = np.array([place.min() - 0.06 * span, place.max() + 0.06 * span])
+    limits = ax.xaxis.get_transform().inverted().transform(edges)
+    ax.set_xlim(*limits)
     labelled = _fitting(sigmas, (place - place.min()) / span, _width(ax))
     ax.set_xticks(labelled, [f"{s:g}" for s in labelled])
     ax.set_xticks([s for s in sigmas if s not in labelled], minor=True)
-    top = ax.secondary_xaxis("top")
-    top.set_xticks(labelled, ["∞" if s == 0 else f"{-20 * math.log10(s):.0f}" for s in labelled])
+    _add_snr(ax, labelled)
+
+
+def _add_snr(ax: Axes, sigmas: Sequence[float]) -> None:
+    top = ax.twiny()  # not secondary_xaxis, which takes the scale for linear
+    if ax.get_xscale() == "symlog":
+        scale: Any = ax.xaxis.get_transform()
+        top.set_xscale("symlog", linthresh=scale.linthresh, linscale=scale.linscale)
+    top.set_xlim(*ax.get_xlim())
+    top.set_xticks(sigmas, ["∞" if s == 0 else str(round(-20 * math.log10(s))) for s in sigmas])
     top.set_xticks([], minor=True)
+    top.grid(visible=False)
     top.tick_params(length=2, colors="#666666", labelsize=8)
-    place_in_grid = ax.get_subplotspec()
-    if place_in_grid is None or place_in_grid.is_first_row():
+    grid = ax.get_subplotspec()
+    if grid is None or grid.is_first_row():
         top.set_xlabel("SNR [dB]", color="#666666", fontsize=8)
 
 
@@ -318,7 +351,7 @@ def _add_legend(figure: Figure, title: str) -> None:
             found.setdefault(label, handle)
     if len(found) < 2:
         return
-    columns = min(len(found), max(3, int(figure.get_figwidth() / 1.5)))
+    columns = min(len(found), max(5, int(figure.get_figwidth() / 1.4)))
     figure.legend(
         list(found.values()),
         list(found),

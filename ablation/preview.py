@@ -55,8 +55,6 @@ def preview(
 
     config = always_acting(composed(overrides))
     folder = out or Path(config.sweep.root) / "preview" / identify(config).run_id
-    _make(folder)
-
     _quieten()
     from ablation import panels
     from ablation.observation import observe
@@ -65,6 +63,7 @@ def preview(
     pixels = panels.rendered(
         panels.figure(observation, _heading(config, observation.name), _formula(config), min_score)
     )
+    _make(folder)
     path = _write(pixels, folder, Path(observation.name).stem)
     console = Console()
     console.print(snr_table(observation.comparison.levels))
@@ -77,13 +76,18 @@ def composed(overrides: Sequence[str]) -> RunConfig:
     """The validated configuration of one cell, from the same folder as that of `python -m ablation.run`.
 
     Raises:
-        ConfigError, HydraException: as there.
+        ConfigError, HydraException: as there, and for a sweep of several values.
     """
     from hydra import compose, initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
     from ablation.config import validated
+    from ablation.errors import ConfigError
 
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        if override.is_sweep_override():
+            raise ConfigError(f"{override.input_line} is a sweep, and a preview shows one noise. Give one value.")
     with initialize_config_dir(str(configuration()), version_base="1.3"):
         container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
     assert isinstance(container, dict)

@@ -9,6 +9,7 @@ import argparse
 import functools
 import math
 import re
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -156,9 +157,6 @@ def _differences(sweep: Sweep) -> pd.DataFrame:
     return as_frame(e for metric in metrics for e in _estimates(sweep, metric))
 
 
-# Wording
-
-
 def _comparison(sweep: Sweep, measured: Sequence[Estimate]) -> str:
     metric = sweep.primary_metric
     baselines = [e for e in measured if e.is_baseline]
@@ -225,9 +223,6 @@ def _difference_note(sweep: Sweep) -> str:
     )
 
 
-# The main table
-
-
 def _shown_factors(sweep: Sweep) -> tuple[str, ...]:
     return sweep.varied or (_SIGMA,)
 
@@ -287,9 +282,6 @@ def _short(factor: str, among: Sequence[str]) -> str:
     return last if [f.rsplit(".", 1)[-1] for f in among].count(last) == 1 else factor
 
 
-# Figures
-
-
 def _figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
     if sweep.primary_metric in sweep.metrics and not sweep.completed[_SIGMA].isna().all():
         yield "metric_against_sigma", _metric_figure(sweep)
@@ -301,18 +293,30 @@ def _figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
 
 def _metric_figure(sweep: Sweep) -> Figure:
     from ablation import plots
-    from ablation.stats import as_frame, baseline_spread, estimate
+    from ablation.stats import as_frame, estimate
 
     metric, factors = sweep.primary_metric, [f for f in sweep.varied if f != _SIGMA]
     means = as_frame(estimate(sweep.runs, (*factors, _SIGMA), metric))
     layout = plots.Layout.of(factors)
     panel = [f for f in (layout.across, *layout.down) if f]
 
+    sigmas = sorted(set(sweep.completed[_SIGMA].dropna()))
+
     def draw(runs: pd.DataFrame, ax: Any) -> None:
         here = means.merge(runs[panel].drop_duplicates()) if panel else means
-        plots.metric_against_sigma(runs, here, metric, layout.hue, baseline_spread(runs, metric), ax)
+        plots.metric_against_sigma(runs, here, metric, layout.hue, _bands(runs, metric, layout.hue), sigmas, ax)
 
     return plots.small_multiples(sweep.runs, layout, draw, layout.hue or "")
+
+
+def _bands(runs: pd.DataFrame, metric: str, hue: str | None) -> dict[Any, Interval]:
+    """The null band of a panel: one for all hues where they share the baseline, one for each where they do not."""
+    from ablation.stats import baseline_spread
+    from ablation.table import is_noise
+
+    parts = {None: runs} if hue is None or is_noise(hue) else dict(list(runs.groupby(hue, sort=False)))
+    spreads = {value: baseline_spread(part, metric) for value, part in parts.items()}
+    return {value: found for value, found in spreads.items() if found}
 
 
 def _loss_figure(sweep: Sweep, curves: pd.DataFrame, metric: str) -> Figure:
@@ -345,9 +349,6 @@ def _training_factors(sweep: Sweep) -> list[str]:
     return kept
 
 
-# Markdown
-
-
 def _markdown(sweep: Sweep, figures: Iterable[str]) -> str:
     parts = [f"# {escape(sweep.name)}", escape(answer(sweep))]
     if sweep.primary_metric != sweep.named_metric:
@@ -364,15 +365,15 @@ def _markdown(sweep: Sweep, figures: Iterable[str]) -> str:
 
 
 _METRIC_CAPTION = (
-    "Every small mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or more; "
-    "it is cut where it would leave the panel). The grey band is the range of the baseline over its seeds: what lies "
-    "within is no more than repeated training does by itself. Upper axis: SNR = -20 log10 sigma. Cells whose sigma is "
+    "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or more; "
+    "it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: a mean "
+    "within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose sigma is "
     "unset are in the table only."
 )
 _LOSS_CAPTION = (
     "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the curve, "
-    "averaged over seeds; the band is the range over seeds. The training loss is measured with the noise on, so a "
-    "higher curve under noise is no evidence of a worse model."
+    "averaged over the seeds that got that far; the band is their range. The training loss is measured "
+    "with the noise on, so a higher curve under noise is no evidence of a worse model."
 )
 
 
@@ -464,8 +465,8 @@ def _provenance(sweep: Sweep) -> list[str]:
         parts += ["Commands:", _code("\n".join(sweep.commands))]
     if sweep.versions:
         parts.append(_grid(["what", "value"], [[k, _values(v)] for k, v in sweep.versions.items()]))
-    folders = " ".join(f"sweeps/{folder.resolve().name}" for folder in sweep.folders)
-    return [*parts, "This report is rebuilt by:", _code(f"python -m ablation.report {folders}")]
+    folders = [f"sweeps/{folder.resolve().name}" for folder in sweep.folders]
+    return [*parts, "This report is rebuilt by:", _code(shlex.join(["python", "-m", "ablation.report", *folders]))]
 
 
 def _values(values: Sequence[str]) -> str:

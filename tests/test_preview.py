@@ -259,7 +259,7 @@ def test_the_command_writes_the_figure_and_prints_the_table(command, tmp_path):
         ("noise.sigma=-1", "noise.sigma must be >= 0, got -1."),
         ("noise.sigm=1", "noise.sigm is not a key. Did you mean noise.sigma?"),
         ("noise=gausian", "Did you mean noise=gaussian?"),
-        ("noise.sigma=0,1", "noise.sigma=0,1"),
+        ("noise.sigma=0,1", "noise.sigma=0,1 is a sweep, and a preview shows one noise. Give one value."),
     ],
 )
 def test_mistakes_end_in_one_message(command, override, message):

@@ -140,9 +140,7 @@ BAD = {
         "evaluation.primary_metric must be bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP), "
         "got 'accuracy'."
     ),
-    "sweep.name=../x": (
-        "sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."
-    ),
+    "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
     "sweep.device=tpu": "sweep.device must be auto, cpu, cuda or cuda:<number>, got 'tpu'.",
     "seed=${nothing}": "seed: Interpolation key 'nothing' not found.",
     "noise=glob(zzz*)": "The command asks for no run: a sweep among its values is empty.",
@@ -166,9 +164,7 @@ BAD = {
         "model.config must be a YAML file that exists or a name of detectron2's model zoo, got '/nowhere/x.yaml'. "
         f"For example {ZOO_NAME}."
     ),
-    "model.weights=/nowhere/w.pth": (
-        "model.weights must be a file that exists, got /nowhere/w.pth. Check the path."
-    ),
+    "model.weights=/nowhere/w.pth": ("model.weights must be a file that exists, got /nowhere/w.pth. Check the path."),
     "sweep.root=/dev/null/x": (
         "/dev/null/x/micro-shapes cannot be written: /dev/null is not a folder. Choose another folder with "
         "sweep.root=..."
@@ -292,9 +288,7 @@ def test_a_dry_run_lists_the_invalid_cells(command):
 
 def _process(*arguments, **environment):
     command = [sys.executable, "-m", "ablation.run", *arguments]
-    return subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment
-    )
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=os.environ | environment)
 
 
 def test_a_real_process_says_it_on_stderr_and_ends_with_1():

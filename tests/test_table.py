@@ -1,0 +1,78 @@
+"""A sweep folder as frames: one row per cell, whatever state its run is in."""
+
+import pytest
+from sweep_factory import make_sweep
+
+from ablation.errors import AblationError
+from ablation.record import Status
+from ablation.table import load_sweep, load_sweeps
+
+GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
+
+
+def test_a_row_per_cell_with_columns_named_as_typed(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", GRID).folder)
+    assert len(sweep.runs) == 6
+    assert sweep.factors == ("noise.sigma",)
+    assert list(sweep.runs["noise.sigma"]) == [0, 0, 0.05, 0.05, 0.1, 0.1]
+    assert {"run_id", "training_id", "status", "seed", "segm/AP", "bbox/AP50"} <= set(sweep.runs)
+    assert sweep.primary_metric == "segm/AP"
+
+
+def test_cells_that_share_a_run_repeat_its_numbers(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.type": ["gaussian", "uniform"], "noise.sigma": [0]}).folder)
+    assert len(sweep.runs) == 2
+    assert sweep.runs["run_id"].nunique() == sweep.runs["segm/AP"].nunique() == 1
+
+
+def test_a_grown_grid_has_the_factors_of_all_its_commands(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1]})
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.1], "noise.levels": [["p2"], ["p5"]]})
+    sweep = load_sweep(tmp_path / "s")
+    assert set(sweep.factors) == {"noise.sigma", "noise.levels"}
+    assert len(sweep.runs) == 4
+    assert "all" in set(sweep.runs["noise.levels"])
+
+
+def test_unfinished_cells_are_listed_not_dropped(tmp_path):
+    states = {0: Status.COMPLETED, 0.05: Status.FAILED, 0.1: Status.PLANNED}
+    paths = make_sweep(tmp_path / "s", GRID, status=lambda config: states[config["noise.sigma"]])
+    sweep = load_sweep(paths.folder)
+    assert list(sweep.runs["status"]) == ["completed"] * 2 + ["failed"] * 2 + ["planned"] * 2
+    assert sweep.runs["segm/AP"].notna().sum() == 2
+    assert len(sweep.failures) == 2
+
+
+def test_a_running_record_whose_process_is_gone_is_interrupted(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]}, status=lambda _: Status.RUNNING)
+    assert list(load_sweep(paths.folder).runs["status"]) == ["interrupted"]
+
+
+def test_a_corrupt_record_is_a_failed_row(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    run_id = load_sweep(paths.folder).runs["run_id"][0]
+    paths.run(run_id).record.write_text('{"torn": ')
+    sweep = load_sweep(paths.folder)
+    assert list(sweep.runs["status"]).count("failed") == 1
+    assert sweep.failures[0].run_id == run_id
+
+
+def test_a_torn_last_line_and_repeated_iterations_of_a_curve_are_forgiven(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]}, points=5)
+    before = load_sweep(paths.folder).curves
+    (metrics,) = paths.folder.glob("trainings/*/metrics.jsonl")
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([*lines, lines[-1], lines[-1][:20]]))
+    assert load_sweep(paths.folder).curves.equals(before)
+
+
+def test_several_folders_get_a_sweep_column(tmp_path):
+    folders = [make_sweep(tmp_path / name, GRID).folder for name in ("one", "two")]
+    sweep = load_sweeps(folders)
+    assert sweep.factors[0] == "sweep"
+    assert len(sweep.runs) == 12
+
+
+def test_what_is_no_sweep_is_refused_with_what_to_do(tmp_path):
+    with pytest.raises(AblationError, match=str(tmp_path)):
+        load_sweep(tmp_path)
