@@ -41,6 +41,12 @@ class NoiseNotApplied(RunError):
     kind = "no-noise"
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error tells of lack of memory, of the host's or of a device's; torch has several words for it."""
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
 class Busy(RunError):
     """Another process is at work on the same thing; nothing was done here."""
 

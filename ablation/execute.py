@@ -20,7 +20,7 @@ from torch import nn
 from ablation import models, provenance
 from ablation.config import RunConfig, validated
 from ablation.datasets.files import check, locate, prepare
-from ablation.errors import Busy, Diverged, Interrupted, RecordError, RunError
+from ablation.errors import Busy, Diverged, Interrupted, RecordError, RunError, is_out_of_memory
 from ablation.evaluation import evaluate
 from ablation.identity import identify
 from ablation.record import (
@@ -165,7 +165,7 @@ def failure_of(error: Exception, log: Path) -> Failure:
             return Failure(error.kind, str(error), "Lower schedule.lr or noise.sigma.", str(log))
         case RunError():
             return Failure(error.kind, str(error), again, str(log))
-        case torch.cuda.OutOfMemoryError() | MemoryError():
+        case _ if is_out_of_memory(error):
             return Failure("out-of-memory", text, f"Lower schedule.batch_size. {again}", str(log))
         case _:
             return Failure("exception", text, f"The log holds the traceback. {again}", str(log))

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablation import progress
+from ablation.errors import is_out_of_memory
 from ablation.progress import Progress
 from ablation.record import Failure
 
@@ -298,6 +299,6 @@ def _stop_with(connection: Connection) -> None:
 
 def _explained(error: Exception, log: Path) -> Failure:
     text = f"{type(error).__name__}: {error}"
-    if isinstance(error, MemoryError) or "out of memory" in text.lower():
+    if is_out_of_memory(error):
         return Failure("out-of-memory", text, "Lower schedule.batch_size and repeat the same command.", str(log))
     return Failure(getattr(error, "kind", "exception"), text, "The log holds the traceback.", str(log))

@@ -314,7 +314,7 @@ def _width(ax: Axes) -> float:
     """Of the axes, in inches, before the layout has settled."""
     grid = ax.get_subplotspec()
     columns = grid.get_gridspec().ncols if grid else 1
-    return float(ax.figure.get_figure(root=True).get_figwidth() / columns - 0.5)
+    return 0.85 * float(ax.figure.get_figure(root=True).get_figwidth() / columns - 0.5)
 
 
 def _fitting(sigmas: Sequence[float], places: Any, width: float) -> list[float]:

@@ -316,11 +316,15 @@ def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     error = data.get("error")
     flags = {"flags": tuple(data["flags"])} if "flags" in data else {}
-    return data | flags | {
-        "status": Status(data["status"]),
-        "error": Failure(**error) if error else None,
-        "telemetry": {level: LevelTelemetry(**t) for level, t in data["telemetry"].items()},
-    }
+    return (
+        data
+        | flags
+        | {
+            "status": Status(data["status"]),
+            "error": Failure(**error) if error else None,
+            "telemetry": {level: LevelTelemetry(**t) for level, t in data["telemetry"].items()},
+        }
+    )
 
 
 def write_cells(path: Path, cells: Sequence[Cell]) -> None:

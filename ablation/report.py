@@ -283,7 +283,9 @@ def _short(factor: str, among: Sequence[str]) -> str:
 
 
 def _figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
-    if sweep.primary_metric in sweep.metrics and not sweep.completed[_SIGMA].isna().all():
+    sigmas = sweep.completed[_SIGMA]
+    # Where every noise is set by its type's own parameters, only the baseline has a place on the axis of sigma.
+    if sweep.primary_metric in sweep.metrics and ((sigmas > 0).any() or sigmas.notna().all()):
         yield "metric_against_sigma", _metric_figure(sweep)
     for name, metric in (("losses", "total_loss"), ("validation_losses", "validation_loss")):
         curves = sweep.curves[sweep.curves["metric"] == metric]
@@ -295,18 +297,18 @@ def _metric_figure(sweep: Sweep) -> Figure:
     from ablation import plots
     from ablation.stats import as_frame, estimate
 
-    metric, factors = sweep.primary_metric, [f for f in sweep.varied if f != _SIGMA]
-    means = as_frame(estimate(sweep.runs, (*factors, _SIGMA), metric))
+    metric, rows = sweep.primary_metric, sweep.runs[sweep.runs[_SIGMA].notna()]
+    factors = [f for f in sweep.varied if f != _SIGMA and rows[f].map(str).nunique() > 1]
+    means = as_frame(estimate(rows, (*factors, _SIGMA), metric))
     layout = plots.Layout.of(factors)
     panel = [f for f in (layout.across, *layout.down) if f]
-
     sigmas = sorted(set(sweep.completed[_SIGMA].dropna()))
 
     def draw(runs: pd.DataFrame, ax: Any) -> None:
         here = means.merge(runs[panel].drop_duplicates()) if panel else means
         plots.metric_against_sigma(runs, here, metric, layout.hue, _bands(runs, metric, layout.hue), sigmas, ax)
 
-    return plots.small_multiples(sweep.runs, layout, draw, layout.hue or "")
+    return plots.small_multiples(rows, layout, draw, layout.hue or "")
 
 
 def _bands(runs: pd.DataFrame, metric: str, hue: str | None) -> dict[Any, Interval]:
@@ -402,7 +404,11 @@ def _losses(figures: Iterable[str]) -> list[str]:
 
 def _realised(sweep: Sweep) -> list[str]:
     """SNR in dB per level, measured while the noise acted, mean over the distinct trainings or runs of a cell."""
-    levels = sweep.levels.dropna(subset=["snr_db"]).drop_duplicates(["phase", "id", "level"])
+    levels = (
+        sweep.levels.dropna(subset=["snr_db"])
+        .drop_duplicates(["phase", "id", "level"])
+        .drop(columns="sweep", errors="ignore")
+    )
     if levels.empty:
         return []
     names, factors = sorted(levels["level"].unique()), list(_shown_factors(sweep))

@@ -379,18 +379,16 @@ def _id(record: Record) -> str:
 
 
 def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
-    frames, problems = [], []
+    logged: list[dict[str, Any]] = []
+    problems = []
     for training_id in sorted(trainings):
         entries, bad = _entries(paths.training(training_id).metrics)
-        if entries:
-            frames.append(_long(training_id, entries))
+        logged += ({"training_id": training_id, **entry} for entry in entries)
         if bad:
-            reason = f"{bad} lines of metrics.jsonl cannot be read; its curve has gaps."
+            reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
             log = _below(str(paths.training(training_id).metrics), paths.folder)
             problems.append(Problem(sweep_names([paths.folder])[0], training_id, "", reason, "", log))
-    if not frames:
-        return pd.DataFrame(columns=_CURVES).astype({"iteration": int, "value": float}), tuple(problems)
-    return pd.concat(frames, ignore_index=True), tuple(problems)
+    return _long(logged), tuple(problems)
 
 
 def _entries(path: Path) -> tuple[list[dict[str, Any]], int]:
@@ -412,15 +410,15 @@ def _entries(path: Path) -> tuple[list[dict[str, Any]], int]:
     return entries, len([number for number in bad if number != len(lines) - 1])
 
 
-def _long(training_id: str, entries: list[dict[str, Any]]) -> pd.DataFrame:
-    wide = pd.DataFrame.from_records(entries)
-    long = wide.melt("iteration", var_name="metric", value_name="value")
+def _long(logged: list[dict[str, Any]]) -> pd.DataFrame:
+    if not logged:
+        return pd.DataFrame(columns=_CURVES).astype({"iteration": int, "value": float})
+    wide = pd.DataFrame.from_records(logged)
+    long = wide.melt(["training_id", "iteration"], var_name="metric", value_name="value")
     long["value"] = pd.to_numeric(long["value"], errors="coerce")
     # A resumed training logs some iterations twice: the later line counts.
-    long = long.dropna().drop_duplicates(["metric", "iteration"], keep="last")
-    long = long.sort_values(["metric", "iteration"], kind="stable", ignore_index=True)
-    long.insert(0, "training_id", training_id)
-    return long[_CURVES]
+    long = long.dropna().drop_duplicates(["training_id", "metric", "iteration"], keep="last")
+    return long.sort_values(["training_id", "metric", "iteration"], kind="stable", ignore_index=True)[_CURVES]
 
 
 def _commands(path: Path) -> tuple[str, ...]:

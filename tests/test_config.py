@@ -202,4 +202,3 @@ def test_the_hint_compares_last_parts_only():
     allowed = ["hydra.launcher.gpus", "hydra.launcher.workers"]
     assert did_you_mean("hydra.launcher.gpu", allowed) == "Did you mean hydra.launcher.gpus?"
     assert did_you_mean("hydra.launcher.x", allowed) == "Allowed: hydra.launcher.gpus, hydra.launcher.workers."
-

@@ -173,12 +173,16 @@ def test_a_missing_folder_of_images_is_refused(coco_folder):
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.text(max_size=4)
-        | st.sampled_from(["images", "annotations", "categories", "id", "file_name", "bbox", "segmentation", "counts"]),
-        inner,
-        max_size=5,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.text(max_size=4)
+            | st.sampled_from(
+                ["images", "annotations", "categories", "id", "file_name", "bbox", "segmentation", "counts"]
+            ),
+            inner,
+            max_size=5,
+        )
     ),
     max_leaves=12,
 )

@@ -28,7 +28,9 @@ def sweep(tmp_path):
 
 def finish(command, *overrides, status=0):
     environment = {**os.environ, "PYTHONPATH": str(ASSETS), "COLUMNS": "80"}
-    done = subprocess.run([*command, *overrides], capture_output=True, text=True, timeout=300, env=environment)
+    done = subprocess.run(
+        [*command, *overrides], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -115,7 +117,7 @@ def test_an_interrupted_sweep_says_so_and_exits_like_an_interrupted_command(comm
     wait_for(lambda: list(sweep.folder.glob("trainings/*/metrics.jsonl")))
     time.sleep(1)
     process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "Traceback" not in err
     statuses = {read_record(sweep.run(f.name).record, RunRecord).status for f in (sweep.folder / "runs").iterdir()}

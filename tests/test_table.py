@@ -1,11 +1,13 @@
 """A sweep folder as frames: one row per cell, whatever state its run is in."""
 
+import math
+
 import pytest
 from sweep_factory import make_sweep
 
 from ablation.errors import AblationError
-from ablation.record import Status
-from ablation.table import load_sweep, load_sweeps
+from ablation.record import Cell, Status, SweepPaths, write_cells
+from ablation.table import load_sweep, load_sweeps, readable
 
 GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
 
@@ -76,3 +78,55 @@ def test_several_folders_get_a_sweep_column(tmp_path):
 def test_what_is_no_sweep_is_refused_with_what_to_do(tmp_path):
     with pytest.raises(AblationError, match=str(tmp_path)):
         load_sweep(tmp_path)
+
+
+def test_a_line_torn_in_the_middle_is_told(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]}, points=5)
+    (metrics,) = paths.folder.glob("trainings/*/metrics.jsonl")
+    lines = metrics.read_text().splitlines()
+    metrics.write_text("\n".join([lines[0], lines[1][:9], *lines[2:]]) + "\n")
+    sweep = load_sweep(paths.folder)
+    assert "1 line" in sweep.remarks[0].reason
+    assert sweep.curves["iteration"].nunique() == 4
+
+
+def test_a_key_that_no_command_swept_but_that_differs_is_a_factor(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1]}, base={"schedule.iterations": 100})
+    make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1]}, base={"schedule.iterations": 200})
+    sweep = load_sweep(tmp_path / "s")
+    assert sweep.factors == ("schedule.iterations", "noise.sigma")
+    assert list(sweep.runs["schedule.iterations"]) == [100, 100, 200, 200]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(["p2"], "p2"), (["p2", "p3"], "p2+p3"), ("all", "all"), (None, "null"), (True, "true"), (0.1, 0.1), ([], "[]")],
+)
+def test_values_are_readable(value, shown):
+    assert readable(value) == shown
+
+
+def test_a_swept_group_is_looked_up_by_its_type(tmp_path):
+    cells = [
+        Cell(t, t, {"noise": t}, {"noise.type": t, "noise.sigma": s, "seed": 0})
+        for t, s in (("none", None), ("gaussian", 0.1), ("dropout", None))
+    ]
+    write_cells(SweepPaths(tmp_path).cells, cells)
+    runs = load_sweep(tmp_path).runs.set_index("noise")
+    assert runs.loc["none", "noise.sigma"] == 0
+    assert runs.loc["gaussian", "noise.sigma"] == 0.1
+    assert math.isnan(runs.loc["dropout", "noise.sigma"])
+    assert set(runs["status"]) == {"planned"}
+
+
+def test_a_sweep_beside_another_has_the_others_factors_from_its_own_config(tmp_path):
+    one = make_sweep(tmp_path / "one", {"noise.sigma": [0, 0.1]}).folder
+    two = make_sweep(tmp_path / "two", {"noise.type": ["uniform"], "noise.sigma": [0.1]}).folder
+    sweep = load_sweeps([one, two])
+    assert list(sweep.runs["noise.type"]) == ["gaussian", "gaussian", "uniform"]
+
+
+def test_levels_hold_the_realised_ratio(tmp_path):
+    levels = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0.1]}).folder).levels
+    assert set(levels["level"]) == {"p2", "p3"}
+    assert levels["snr_db"].tolist() == pytest.approx([20.0, 20.0])

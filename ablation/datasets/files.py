@@ -171,9 +171,7 @@ def _section(data: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]
     section = data.get(key)
     if not isinstance(section, list) or not all(isinstance(item, dict) for item in section):
         given = f"got {_kind(section)}" if key in data else f"its keys are {_shown(list(data))}"
-        raise DataError(
-            f"{path} is not COCO: {key!r} must be a list of objects, {given}. Give a file in COCO format."
-        )
+        raise DataError(f"{path} is not COCO: {key!r} must be a list of objects, {given}. Give a file in COCO format.")
     if not section:
         raise DataError(f"{path} holds no {key}. Give a file with at least one.")
     return section
