@@ -471,7 +471,7 @@ def _provenance(sweep: Sweep) -> list[str]:
         parts += ["Commands:", _code("\n".join(sweep.commands))]
     if sweep.versions:
         parts.append(_grid(["what", "value"], [[k, _values(v)] for k, v in sweep.versions.items()]))
-    folders = [f"sweeps/{folder.resolve().name}" for folder in sweep.folders]
+    folders = [str(folder) for folder in sweep.folders]
     return [*parts, "This report is rebuilt by:", _code(shlex.join(["python", "-m", "ablation.report", *folders]))]
 
 
