@@ -161,7 +161,7 @@ class _Pool:
     def _start(self, index: int, task: Task, attempt: int) -> None:
         slot = self._free.popleft()
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_work, args=(there, task, dict(slot)), name=task.name)
+        process = _CONTEXT.Process(target=_work, args=(there, task, dict(slot), os.getcwd()), name=task.name)
         process.start()
         there.close()
         self._running[index] = _Worker(task, process, here, slot, attempt)
@@ -256,7 +256,8 @@ def _death(worker: _Worker, limits: Limits, is_stopping: bool) -> Failure:
     return Failure("exit", f"Ended by itself with exit status {code}.", "Something called sys.exit; see the log.", log)
 
 
-def _work(connection: Connection, task: Task, slot: Mapping[str, str]) -> None:
+def _work(connection: Connection, task: Task, slot: Mapping[str, str], folder: str) -> None:
+    os.chdir(folder)  # the server may have been started elsewhere
     os.environ.update(slot)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     task.log.parent.mkdir(parents=True, exist_ok=True)

@@ -112,6 +112,12 @@ def test_a_slot_gives_its_environment_and_is_never_shared(task):
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
+def test_a_task_works_in_the_folder_of_its_parent(task, tmp_path, monkeypatch):
+    launch([task(double, 1)], [{}], Limits())  # the server starts here, if it has not yet
+    monkeypatch.chdir(tmp_path)
+    assert launch([task(os.getcwd)], [{}], Limits())[0].result == str(tmp_path)
+
+
 def test_retries_try_again_and_stop_at_success(task, tmp_path):
     (outcome,) = launch([task(fail_until, tmp_path / "count", 3)], [{}], Limits(retries=5))
     assert outcome.result == 3

@@ -55,6 +55,7 @@ def test_a_sweep_ends_with_table_report_and_tensorboard_and_its_repetition_does_
     assert (sweep.report / "runs.csv").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_larger_grid_adds_only_what_is_new(command, sweep):
     finish(command, "noise.sigma=0")
     (baseline,) = (sweep.folder / "trainings").iterdir()
@@ -65,6 +66,7 @@ def test_a_larger_grid_adds_only_what_is_new(command, sweep):
     assert len(list((sweep.folder / "trainings").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_every_kind_of_death_is_one_failed_row_and_the_others_complete(command, sweep):
     sigmas = "noise.sigma=0,0.11,0.12,0.13,0.14,0.15,0.16,0.5"
     faulty = ["hydra.launcher.preload=[ablation.warm,faults]", "hydra.launcher.timeout=20"]
@@ -125,6 +127,7 @@ def test_an_interrupted_sweep_says_so_and_exits_like_an_interrupted_command(comm
     assert list(sweep.folder.glob("trainings/*/checkpoint.pth"))
 
 
+@pytest.mark.slow
 def test_two_commands_share_the_work(command, sweep):
     overrides = ["noise.sigma=0,0.5,0.9", "seed=0,1", "schedule.iterations=20"]
     both = [
@@ -139,6 +142,7 @@ def test_two_commands_share_the_work(command, sweep):
         assert log.read_text().count("Iteration 20 of 20") == 1
 
 
+@pytest.mark.slow
 def test_results_of_other_versions_are_refused_with_the_difference(command, sweep):
     finish(command, "noise.sigma=0")
     for path in sweep.folder.glob("*/*/*.json"):
