@@ -161,7 +161,7 @@ class _Pool:
     def _start(self, index: int, task: Task, attempt: int) -> None:
         slot = self._free.popleft()
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_work, args=(there, task, dict(slot), os.getcwd()), name=task.name)
+        process = _CONTEXT.Process(target=_work, args=(there, task, dict(slot), str(Path.cwd())), name=task.name)
         process.start()
         there.close()
         self._running[index] = _Worker(task, process, here, slot, attempt)
