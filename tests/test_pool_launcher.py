@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 from hydra.core.plugins import Plugins
+from hydra.core.singleton import Singleton
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase
 from hydra_plugins.ablation_sweep.pool import PoolLauncher
 
 import ablation
@@ -17,6 +19,12 @@ PLUGINS = Path(ablation.__file__).parent / "plugins"
 def applications_find_the_plugin(monkeypatch):
     """The suites start bare Hydra applications; ours puts the folder on sys.path itself."""
     monkeypatch.setenv("PYTHONPATH", str(PLUGINS))
+
+
+@pytest.fixture(autouse=True)
+def hydra_as_at_the_start(monkeypatch):
+    """The suites name no version_base and expect the default, whatever an earlier test composed with."""
+    monkeypatch.delitem(Singleton._instances, VersionBase, raising=False)
 
 
 def test_hydra_finds_the_launcher():
