@@ -6,7 +6,10 @@ BIN := $(VENV)/bin
 TORCH ?=
 PYTEST_FLAGS ?=
 
-.PHONY: setup demo test slow lint bench pretrain lock clean
+COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.10 \
+  --quiet --no-header
+
+.PHONY: setup launchers demo test slow lint bench pretrain lock clean
 
 setup: $(VENV)/.ready
 
@@ -25,6 +28,10 @@ $(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyprojec
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c "import ablation.warm, ablation.report, ablation.preview"
 	@touch $@
+
+# Hydra's launchers for Slurm, Ray and joblib. Apart, because Hydra imports every installed one at each start.
+launchers: setup
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-launchers.lock
 
 demo: setup
 	$(BIN)/python -m ablation.run -m noise.sigma=0,0.05,0.1
@@ -47,8 +54,9 @@ pretrain: setup
 	$(BIN)/python tools/pretrain.py
 
 lock: $(BIN)/uv
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra submitit --extra ray --extra joblib --universal --generate-hashes --no-emit-index-url \
-	  --python-version 3.10 --output-file requirements.lock
+	$(COMPILE) --extra dev --output-file requirements.lock
+	$(COMPILE) --extra dev --extra submitit --extra ray --extra joblib \
+	  --output-file requirements-launchers.lock
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache

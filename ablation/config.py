@@ -20,11 +20,11 @@ from ablation.noise.base import Noise
 Phase = Literal["train", "eval"]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
-_DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+_DEVICE = r"^(auto|cpu|cuda)$"
 _METRIC = r"^(bbox|segm)/AP(50|75|s|m|l)?$"
 _PATTERNS = {
     _NAME: "letters, digits and . _ + - only, a letter or digit first",
-    _DEVICE: "auto, cpu, cuda or cuda:<number>",
+    _DEVICE: "auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1])",
     _METRIC: "bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP)",
 }
 _TYPES = {
@@ -46,9 +46,27 @@ _BOUNDS = {
     "less_than": "< {lt}",
 }
 
+# Keys of a detectron2 config that are set or replaced here; an override of them would be silently lost.
+_OWNED = {
+    "SEED": "use seed",
+    "OUTPUT_DIR": "use sweep.root and sweep.name",
+    "DATASETS": "use the dataset group",
+    "MODEL.WEIGHTS": "use model.weights",
+    "MODEL.DEVICE": "use sweep.device",
+    "MODEL.ROI_HEADS.NUM_CLASSES": "it follows from the data",
+    "MODEL.RETINANET.NUM_CLASSES": "it follows from the data",
+    "DATALOADER.NUM_WORKERS": "use sweep.data_workers",
+    "SOLVER.CHECKPOINT_PERIOD": "use sweep.checkpoint_period",
+    "TEST.EVAL_PERIOD": "the evaluation comes after the training",
+    "TEST.AUG": "test-time augmentation is not supported",
+    "TEST.PRECISE_BN": "precise batch norm is not supported",
+}
+
 _UNSET = "???"  # how YAML for Hydra says that the user must give a value
 
-Name = Annotated[str, Field(pattern=_NAME, max_length=80)]
+NAME_LENGTH = 80
+
+Name = Annotated[str, Field(pattern=_NAME, max_length=NAME_LENGTH)]
 
 
 class _Group(BaseModel):
@@ -62,6 +80,14 @@ class ModelConfig(_Group):
     config: str
     weights: str
     overrides: dict[str, Any]
+
+    @model_validator(mode="after")
+    def _check_overrides(self) -> ModelConfig:
+        for key in flattened(self.overrides):
+            owner = next((owner for prefix, owner in _OWNED.items() if f"{key}.".startswith(f"{prefix}.")), None)
+            if owner:
+                raise ValueError(f"model.overrides.{key} has no effect: {owner}. Leave it out.")
+        return self
 
 
 class ShapesConfig(_Group):
@@ -195,6 +221,22 @@ class RunConfig(_Group):
     evaluation: EvaluationConfig
     sweep: SweepConfig
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @model_validator(mode="after")
+    def _check_noise_against_schedule(self) -> RunConfig:
+        start, iterations = self.noise.schedule.start, self.schedule.iterations
+        if iterations is not None and start >= iterations and self.noise.acts("train"):
+            raise ValueError(
+                f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "
+                "the noise would never act."
+            )
+        built = self.noise.build()
+        if built is not None and built.needs_batch and self.schedule.batch_size == 1:
+            raise ValueError(
+                f"schedule.batch_size must be >= 2 for noise.type={self.noise.type}, got 1: it is made of differences "
+                "between the images of a batch."
+            )
+        return self
 
     @property
     def sweep_name(self) -> str:

@@ -34,6 +34,7 @@ from ablation.record import (
     TrainingRecord,
     read_record,
     replacing,
+    whole_record,
     write_record,
     write_text,
 )
@@ -64,9 +65,10 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
 
 def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord:
     with contextlib.ExitStack() as while_training:
-        is_trained = _completed(training.record, TrainingRecord) is not None and training.weights.exists()
+        is_trained = _is_trained(training)
         if not is_trained:
             while_training.enter_context(_held(training.lock))
+            is_trained = _is_trained(training)  # by another process, since this one looked
         start = RunRecord(
             Status.RUNNING,
             config.seed,
@@ -85,6 +87,10 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
     done = _ended(start, Status.COMPLETED, metrics=result.metrics, flags=result.flags, telemetry=result.telemetry)
     write_record(run.record, done)
     return done
+
+
+def _is_trained(training: TrainingPaths) -> bool:
+    return _completed(training.record, TrainingRecord) is not None and training.weights.exists()
 
 
 def _loaded(cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
@@ -110,6 +116,7 @@ def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
         Status.RUNNING,
         config.seed,
         started=time.time(),
+        seconds=_seconds_before(paths),
         environment=_environment(config),
         training_id=paths.folder.name,
     )
@@ -130,6 +137,12 @@ def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
+
+
+def _seconds_before(paths: TrainingPaths) -> float | None:
+    """What earlier attempts took, where this one goes on from their checkpoint."""
+    earlier = whole_record(paths.record, TrainingRecord)
+    return earlier.seconds if earlier is not None and paths.checkpoint.exists() else None
 
 
 @contextlib.contextmanager
@@ -188,10 +201,12 @@ def _write_config(path: Path, config: RunConfig) -> None:
 
 def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
     now = time.time()
-    times: dict[str, Any] = {"finished": now, "seconds": now - (start.started or now)}
+    seconds = (start.seconds or 0.0) + now - (start.started or now)
+    times: dict[str, Any] = {"finished": now, "seconds": seconds}
     return dataclasses.replace(start, status=status, **times, **changes)
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    is_cuda = models.device(config.sweep.device) == "cuda"
+    device = torch.cuda.get_device_name() if is_cuda else platform.machine()
     return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **provenance.process()}

@@ -18,10 +18,15 @@ from ablation.locate import model_fingerprint
 
 @dataclass(frozen=True)
 class Identity:
-    """training_id names everything that several runs may share; run_id adds the evaluation."""
+    """training_id names everything that several runs may share; run_id adds the evaluation.
+
+    model, data: short hashes of the files behind the names, which tell two generations of them apart.
+    """
 
     training_id: str
     run_id: str
+    model: str
+    data: str
 
 
 def identify(config: RunConfig) -> Identity:
@@ -46,7 +51,12 @@ def identify(config: RunConfig) -> Identity:
     }
     when = f"-{noise.when}" if noise.acts("eval") else ""
     slug = _slug(config, noise.acts("train") or noise.acts("eval"))
-    return Identity(training_id, f"{slug}{when}-{_digest(run_content)}")
+    return Identity(
+        training_id,
+        f"{slug}{when}-{_digest(run_content)}",
+        model=_digest({"model": training_content["model"]}),
+        data=_digest({"train": training_content["data"], "test": run_content["data"]}),
+    )
 
 
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from ablation.config import NoiseConfig, NoiseScheduleConfig, Phase
-from ablation.errors import ConfigError, NoiseNotApplied
+from ablation.errors import NoiseNotApplied
 from ablation.models import noise_levels
 from ablation.noise.base import Noise, rms
 from ablation.record import LevelTelemetry
@@ -75,21 +75,21 @@ class Injection:
         self._inputs: Sequence[Mapping[str, Any]] = ()
         self._padded = (0, 0)
         self._generators: dict[torch.device, torch.Generator] = {}
-        self._levels = _chosen_levels(model, noise) if self._noise else {}
+        self._levels = noise_levels(model).chosen(noise) if self._noise else None
 
     def __enter__(self) -> Injection:
-        if self._noise is None:
+        if self._levels is None:
             return self
         self._handles = [
             self._model.register_forward_pre_hook(self._remember_inputs),
             self._model.backbone.register_forward_pre_hook(self._remember_padding),
         ]
-        for level in self._levels["bottom_up"]:
+        for level in self._levels.stages:
             # The stage itself, not the dict that the network returns: deeper stages see the noise too.
             stage = getattr(self._model.backbone.bottom_up, level)
             self._handles.append(stage.register_forward_hook(partial(self._after_stage, level=level)))
-        if outputs := self._levels["backbone"]:
-            self._attach_outputs(outputs)
+        if self._levels.outputs:
+            self._attach_outputs(self._levels.outputs)
         return self
 
     def __exit__(
@@ -117,7 +117,7 @@ class Injection:
         Raises:
             NoiseNotApplied: some level was never perturbed.
         """
-        asked = {level for levels in self._levels.values() for level in levels}
+        asked = (*self._levels.outputs, *self._levels.stages) if self._levels else ()
         silent = sorted(level for level in asked if level not in self._tallies)
         if silent:
             raise NoiseNotApplied(
@@ -238,45 +238,3 @@ def strength_at(schedule: NoiseScheduleConfig, iteration: int, iterations: int) 
     full = schedule.full if schedule.full is not None else iterations
     share = min(1.0, (iteration - schedule.start + 1) / max(full - schedule.start, 1))
     return share if schedule.shape == "linear" else (1 - math.cos(math.pi * share)) / 2
-
-
-def check_levels(noise: NoiseConfig, available: Sequence[str], model: str) -> None:
-    """Refuse levels that a model does not produce.
-
-    Raises:
-        ConfigError: naming the level and those that exist.
-    """
-    unknown = [] if noise.levels == "all" else [level for level in noise.levels if level not in available]
-    if unknown:
-        raise ConfigError(
-            f"noise.levels: {', '.join(map(repr, unknown))} is not produced by {model}. "
-            f"Available: {', '.join(available)}."
-        )
-
-
-def _chosen_levels(model: nn.Module, noise: NoiseConfig) -> dict[str, tuple[str, ...]]:
-    produced = noise_levels(model)
-    if noise.levels == "all":
-        chosen = {"backbone": produced["backbone"], "bottom_up": ()}
-    else:
-        check_levels(noise, produced["backbone"] + produced["bottom_up"], "this model")
-        chosen = {part: tuple(level for level in names if level in noise.levels) for part, names in produced.items()}
-    if noise.destination == "both":
-        return chosen
-    if chosen["bottom_up"]:
-        raise ConfigError(
-            f"noise.destination={noise.destination} needs levels that the heads read, got {noise.levels}. "
-            f"Choose from {', '.join(produced['backbone'])}, or noise.destination=both."
-        )
-    return chosen | {"backbone": _read_by(model, noise.destination, chosen["backbone"])}
-
-
-def _read_by(model: Any, destination: str, levels: tuple[str, ...]) -> tuple[str, ...]:
-    if not hasattr(model, "proposal_generator") or not hasattr(model, "roi_heads"):
-        raise ConfigError(
-            f"noise.destination={destination} needs a two-stage detector with RPN and RoI heads; this model has "
-            "none. Set noise.destination=both."
-        )
-    consumer = model.proposal_generator if destination == "rpn" else model.roi_heads
-    reads: Sequence[str] = getattr(consumer, "in_features", levels)
-    return tuple(level for level in levels if level in reads)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablation import progress
-from ablation.errors import is_out_of_memory
+from ablation.errors import Interrupted, is_out_of_memory
 from ablation.progress import Progress
 from ablation.record import Failure
 
@@ -106,11 +106,13 @@ def call(function: Callable[..., Any], *arguments: Any, log: Path) -> Any:
     """The result of one call made in a worker process.
 
     Raises:
-        Exception: whatever the call raised; RuntimeError when the process died.
+        RuntimeError: the call raised something, or the process died.
+        Interrupted: the user stopped it.
     """
     outcome = launch([Task(function.__name__, function, arguments, log)], [{}], Limits())[0]
     if outcome.failure is not None:
-        raise RuntimeError(outcome.failure.message)
+        message = outcome.failure.message
+        raise Interrupted(message) if outcome.failure.kind == "interrupted" else RuntimeError(message)
     return outcome.result
 
 

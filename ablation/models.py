@@ -16,6 +16,7 @@ from torch import nn
 from ablation.config import ModelConfig, RunConfig, ScheduleConfig, flattened
 from ablation.datasets.files import Contents
 from ablation.errors import ConfigError, RunError
+from ablation.levels import Levels
 from ablation.locate import config_file, weights_file
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def detectron2_config(config: RunConfig, contents: Contents) -> CfgNode:
         cfg.MODEL.MASK_ON = False
     cfg.INPUT.MASK_FORMAT = "bitmask" if contents.has_rle else cfg.INPUT.MASK_FORMAT
     cfg.SEED = config.seed
-    cfg.MODEL.DEVICE = _device(config.sweep.device)
+    cfg.MODEL.DEVICE = device(config.sweep.device)
     cfg.DATALOADER.NUM_WORKERS = config.sweep.data_workers
     cfg.MODEL.WEIGHTS = str(weights_file(config.model.weights) or config.model.weights)
     _apply_schedule(cfg, config.schedule)
@@ -75,23 +76,24 @@ def load_weights(model: nn.Module, path: str) -> None:
         )
 
 
-def noise_levels(model: nn.Module) -> dict[str, tuple[str, ...]]:
-    """The levels of a model: its backbone's outputs, which `all` means, and the stages of the network below."""
-    backbone: Any = model.backbone
-    outputs = tuple(backbone.output_shape())
-    bottom_up = getattr(backbone, "bottom_up", None)
+def noise_levels(model: nn.Module) -> Levels:
+    """The levels of a model, and which of them each consumer reads."""
+    parts: Any = model
+    outputs = tuple(parts.backbone.output_shape())
+    bottom_up = getattr(parts.backbone, "bottom_up", None)
     stages = bottom_up.output_shape() if bottom_up is not None else ()
     below = tuple(level for level in stages if isinstance(getattr(bottom_up, level, None), nn.Module))
-    return {"backbone": outputs, "bottom_up": below}
+    consumers = (getattr(parts, name, None) for name in ("proposal_generator", "roi_heads"))
+    read = (None if c is None else tuple(getattr(c, "in_features", outputs)) for c in consumers)
+    return Levels(outputs, below, *read)
 
 
-def probe_levels(model: Mapping[str, Any]) -> tuple[str, ...]:
-    """All levels of the model that a `model` group describes; built without memory for its weights."""
+def probe_levels(model: Mapping[str, Any]) -> Levels:
+    """The levels of the model that a `model` group describes; built without memory for its weights."""
     cfg = _file_config(ModelConfig(**model))
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
-        levels = noise_levels(build(cfg))
-    return levels["backbone"] + levels["bottom_up"]
+        return noise_levels(build(cfg))
 
 
 def _file_config(model: ModelConfig) -> CfgNode:
@@ -121,7 +123,8 @@ def _apply_schedule(cfg: CfgNode, schedule: ScheduleConfig) -> None:
         solver.MAX_ITER = schedule.iterations
 
 
-def _device(name: str) -> str:
+def device(name: str) -> str:
+    """cpu or cuda: what `sweep.device` stands for on this machine."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name

@@ -85,7 +85,8 @@ def observe(config: RunConfig, file: Path | None = None) -> Observation:
     model = models.build(cfg)
     models.load_weights(model, cfg.MODEL.WEIGHTS)
     comparison = compare(model.eval(), inputs, config.noise)
-    return Observation(image, Path(entry["file_name"]).name, contents.categories, comparison)
+    classes = tuple(name for _, name in contents.categories)
+    return Observation(image, Path(entry["file_name"]).name, classes, comparison)
 
 
 def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> Comparison:
@@ -102,7 +103,8 @@ def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> 
             after = model([inputs])[0]["instances"]
     injection.check_applied()
     telemetry, size = injection.telemetry(), inputs["image"].shape[-2:]
-    order = [level for levels in models.noise_levels(model).values() for level in levels if level in telemetry]
+    levels = models.noise_levels(model)
+    order = [level for level in (*levels.outputs, *levels.stages) if level in telemetry]
     views = (_view(level, clean.of(level, size), noisy.of(level, size), telemetry[level]) for level in order)
     return Comparison(before.to("cpu"), after.to("cpu"), tuple(views))
 
@@ -126,7 +128,7 @@ def captured(model: Any, noise: NoiseConfig) -> Iterator[Captured]:
     """Every level's features where the noise acts on them, caught in each forward pass inside the block."""
     found = Captured()
     handles = [model.backbone.register_forward_pre_hook(partial(_keep_padded, found))]
-    for level in models.noise_levels(model)["bottom_up"]:
+    for level in models.noise_levels(model).stages:
         stage = getattr(model.backbone.bottom_up, level)
         handles.append(stage.register_forward_hook(partial(_keep_stage, found, level)))
     if noise.destination == "both":

@@ -9,8 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablation.config import RunConfig, flattened, validated
-from ablation.errors import AblationError, RecordError
+from ablation.config import NAME_LENGTH, RunConfig, flattened, validated
+from ablation.datasets.files import check_categories
+from ablation.errors import AblationError, ConfigError
 from ablation.identity import identify
 from ablation.record import (
     Cell,
@@ -18,7 +19,7 @@ from ablation.record import (
     Status,
     SweepPaths,
     TrainingRecord,
-    read_record,
+    whole_record,
 )
 
 
@@ -80,8 +81,10 @@ class Plan:
 
     @cached_property
     def completed_trainings(self) -> frozenset[str]:
-        """Ids of the asked-for trainings whose record is complete."""
-        return frozenset(t for t in self.trainings if is_completed(self.paths.training(t).record, TrainingRecord))
+        """Ids of the asked-for trainings whose record is complete and whose weights are there."""
+        folders = {training_id: self.paths.training(training_id) for training_id in self.trainings}
+        done = (t for t, folder in folders.items() if is_completed(folder.record, TrainingRecord))
+        return frozenset(t for t in done if folders[t].weights.exists())
 
     @property
     def trainings(self) -> frozenset[str]:
@@ -114,12 +117,23 @@ class Plan:
         return ", ".join(parts)
 
     def _estimate(self, workers: int) -> str:
-        records = [r for t in self.completed_trainings if (r := _read(self.paths.training(t).record, TrainingRecord))]
-        seconds = [r.seconds for r in records if r.seconds]
-        if not seconds:
-            return "time unknown until one training is done"
+        folders = [self.paths.training(training_id) for training_id in self.completed_trainings]
+        trained = {f.folder.name: r for f in folders if (r := whole_record(f.record, TrainingRecord))}
+        runs = (whole_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
+        trainings = [r.seconds for r in trained.values() if r.seconds]
+        evaluations = [_evaluation_seconds(run, trained.get(run.training_id)) for run in runs if run]
         left = len(self.trainings) - len(self.completed_trainings)
-        return f"about {max(1, round(statistics.median(seconds) * left / workers / 60))} min"
+        if (left and not trainings) or not (trainings or evaluations):
+            return "time unknown until one training is done"
+        seconds = statistics.median(trainings) * left if left else 0.0
+        if evaluations:
+            seconds += statistics.median(evaluations) * len(self.to_do)
+        return f"about {max(1, round(seconds / workers / 60))} min"
+
+
+def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> float:
+    trained = training.finished if training is not None and training.finished else 0.0
+    return (run.finished or 0.0) - max(run.started or 0.0, trained)
 
 
 def plan(asked: Iterable[Asked]) -> Plan:
@@ -149,30 +163,31 @@ def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
 
 def _planned(asked: Asked) -> PlannedCell:
     config = validated(asked.composed)
+    check_categories(config.dataset)
     ids = identify(config)
+    noise = config.noise.build()
     flat = flattened({k: v for k, v in asked.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
-    cell = Cell(ids.run_id, ids.training_id, asked.factors, {**asked.choices, **flat})
+    settings = {**asked.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
+    cell = Cell(ids.run_id, ids.training_id, asked.factors, settings, 0.0 if noise is None else noise.sigma)
     return PlannedCell(config, cell, asked.overrides)
 
 
 def _folder(cells: Sequence[PlannedCell]) -> Path:
     # A command that sweeps the model or the data set is still one sweep, in one folder.
-    names = dict.fromkeys(p.config.sweep_name for p in cells)
-    return Path(cells[0].config.sweep.root) / "+".join(names)
+    name = "+".join(dict.fromkeys(p.config.sweep_name for p in cells))
+    if len(name) > NAME_LENGTH:
+        raise ConfigError(
+            f"sweep.name must be at most {NAME_LENGTH} characters long, and {name} is what the models and data sets "
+            "of this command make of it. Give sweep.name=..."
+        )
+    return Path(cells[0].config.sweep.root) / name
 
 
 def is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
     """Whether there is a record of that kind at the path, whole and of a completed stage."""
-    record = _read(path, kind)
+    record = whole_record(path, kind)
     return record is not None and record.status is Status.COMPLETED
-
-
-def _read(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> RunRecord | TrainingRecord | None:
-    try:
-        return read_record(path, kind)
-    except RecordError:  # whoever does the work sets the torn record aside
-        return None
 
 
 def _count(number: int, noun: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Progress:
     """A moment of a run.
 
-    stage: train or evaluate; done, total: iterations or images; loss: total training loss;
+    stage: train or evaluate; done, total: iterations or batches of images; loss: total training loss;
     seconds_left: estimate for this stage.
     """
 

@@ -2,7 +2,7 @@
 
 Layout of a sweep folder::
 
-    sweep.json                  every command that was given to this sweep, with time, code and versions
+    sweep.json                  every command that was given to this sweep, with time and version
     cells.jsonl                 one line per cell ever asked for: its config and the run that answers
     trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
     runs/<run id>/              record.json, config.yaml, log.txt
@@ -80,7 +80,7 @@ class Failure:
 class Record:
     """What trainings and runs have in common.
 
-    Times are seconds since the epoch (started, finished) or seconds (seconds, summed over resumptions).
+    Times are seconds since the epoch (started, finished) or seconds (seconds; of a training over all resumptions).
     A completed record has no error, a failed one has one: checked here, so that no reader need ask.
     """
 
@@ -138,12 +138,14 @@ class Cell:
 
     Several cells may share a run (every sigma = 0 cell of one seed is one baseline).
     factors: the keys that its command swept, as typed.
+    sigma: noise-to-signal ratio, also where the type's own parameter was given; None where it is only measured.
     """
 
     run_id: str
     training_id: str
     factors: Mapping[str, Any]
     config: Mapping[str, Any]
+    sigma: float | None
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,14 @@ def read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
         return kind(**_decoded(data, kind))
     except (RecordError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise RecordError(f"{path} is not a {kind.__name__} of schema {SCHEMA_VERSION}: {error}") from error
+
+
+def whole_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+    """Read a record; None when there is none that can be read. Whoever does the work anew sets a torn one aside."""
+    try:
+        return read_record(path, kind)
+    except RecordError:
+        return None
 
 
 def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:

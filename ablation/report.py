@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ablation.table import Problem, Sweep
 
 _SIGMA = "noise.sigma"
-_FIGURES = ("metric_against_sigma", "losses", "validation_losses")
+_FIGURES = ("metric_against_sigma", "losses")
 _CLAIM_SEEDS = 6  # below, no exact sign-flip test can reach p < 0.05
 
 
@@ -167,7 +167,7 @@ def _comparison(sweep: Sweep, measured: Sequence[Estimate]) -> str:
     if not compared:
         return (
             f"{metric} with noise is {_span(noisy)}. There is no baseline of the same seed to compare it with; "
-            f"add {_SIGMA}=0 to the same command."
+            "add it to the sweep (noise.sigma=0, or noise=none where another parameter sets the strength)."
         )
     seeds = max(e.pairs for e in compared)
     if seeds == 1:
@@ -242,6 +242,8 @@ def _result_rows(sweep: Sweep) -> tuple[list[str], list[list[str]]]:
     for index, main in enumerate(columns[sweep.primary_metric]):
         values = [columns[metric][index].value for metric in metrics]
         n = str(main.n) if main.n == main.asked else f"{main.n} of {main.asked}"
+        if main.difference is not None and main.pairs != main.n:
+            n += f" ({main.pairs} paired)"
         names = _row_names(main, factors)
         row = [*names, n, *map(_ap, values), _difference(main), _interval(main.difference_interval)]
         if main.n >= rows.get(tuple(names), (0, row))[0]:  # a grown grid may ask more seeds of one type's baseline
@@ -273,7 +275,7 @@ def _interval(interval: Interval | None) -> str:
 
 def _shown(value: Any) -> str:
     if isinstance(value, float):
-        return "unset" if math.isnan(value) else f"{value:g}"  # the type's own parameters set the strength
+        return "measured" if math.isnan(value) else f"{value:g}"
     return str(value)
 
 
@@ -287,10 +289,9 @@ def _figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
     # Where every noise is set by its type's own parameters, only the baseline has a place on the axis of sigma.
     if sweep.primary_metric in sweep.metrics and ((sigmas > 0).any() or sigmas.notna().all()):
         yield "metric_against_sigma", _metric_figure(sweep)
-    for name, metric in (("losses", "total_loss"), ("validation_losses", "validation_loss")):
-        curves = sweep.curves[sweep.curves["metric"] == metric]
-        if not curves.empty:
-            yield name, _loss_figure(sweep, curves, metric)
+    curves = sweep.curves[sweep.curves["metric"] == "total_loss"]
+    if not curves.empty:
+        yield "losses", _loss_figure(sweep, curves, "total_loss")
 
 
 def _metric_figure(sweep: Sweep) -> Figure:
@@ -299,6 +300,7 @@ def _metric_figure(sweep: Sweep) -> Figure:
 
     metric, rows = sweep.primary_metric, sweep.runs[sweep.runs[_SIGMA].notna()]
     factors = [f for f in sweep.varied if f != _SIGMA and rows[f].map(str).nunique() > 1]
+    factors = [f for f in factors if not _is_strength(rows, f)]
     means = as_frame(estimate(rows, (*factors, _SIGMA), metric))
     layout = plots.Layout.of(factors)
     panel = [f for f in (layout.across, *layout.down) if f]
@@ -309,6 +311,11 @@ def _metric_figure(sweep: Sweep) -> Figure:
         plots.metric_against_sigma(runs, here, metric, layout.hue, _bands(runs, metric, layout.hue), sigmas, ax)
 
     return plots.small_multiples(rows, layout, draw, layout.hue or "")
+
+
+def _is_strength(runs: pd.DataFrame, factor: str) -> bool:
+    """Whether the factor is a type's own name for its sigma, which is on the axis already."""
+    return factor.startswith("noise.params.") and bool(runs.groupby(_SIGMA)[factor].nunique(dropna=False).max() == 1)
 
 
 def _bands(runs: pd.DataFrame, metric: str, hue: str | None) -> dict[Any, Interval]:
@@ -359,7 +366,8 @@ def _markdown(sweep: Sweep, figures: Iterable[str]) -> str:
     if "metric_against_sigma" in figures:
         parts += [_figure("metric_against_sigma", f"{sweep.primary_metric} against {_SIGMA}"), _METRIC_CAPTION]
     parts += ["## Results", _results(sweep), escape(_difference_note(sweep)) + "."]
-    parts += _losses(figures)
+    if "losses" in figures:
+        parts += ["## Training loss", _figure("losses", "training loss"), _LOSS_CAPTION]
     parts += _realised(sweep)
     parts += _missing(sweep)
     parts += _provenance(sweep)
@@ -370,7 +378,7 @@ _METRIC_CAPTION = (
     "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or more; "
     "it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: a mean "
     "within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose sigma is "
-    "unset are in the table only."
+    "only measured are in the table alone."
 )
 _LOSS_CAPTION = (
     "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the curve, "
@@ -391,15 +399,6 @@ def _grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _results(sweep: Sweep) -> str:
     header, rows = _result_rows(sweep)
     return _grid(header, rows)
-
-
-def _losses(figures: Iterable[str]) -> list[str]:
-    parts = []
-    if "losses" in figures:
-        parts += ["## Training loss", _figure("losses", "training loss"), _LOSS_CAPTION]
-    if "validation_losses" in figures:
-        parts += ["## Validation loss, noise off", _figure("validation_losses", "validation loss")]
-    return parts
 
 
 def _realised(sweep: Sweep) -> list[str]:
@@ -434,7 +433,9 @@ def _missing(sweep: Sweep) -> list[str]:
     waiting = _waiting(sweep)
     if waiting:
         parts += ["Not finished yet:", _grid([*_shown_factors(sweep), "status", "seeds"], waiting)]
-    if not rows and not waiting:
+    if sweep.refusals:
+        parts += ["Cells of the last command that cannot run:", "\n".join(f"- {escape(r)}" for r in sweep.refusals)]
+    if not rows and not waiting and not sweep.refusals:
         parts.append("None: every cell that was asked for has a result.")
     if sweep.remarks:
         parts += ["## Remarks", "\n".join(f"- {escape(r.run_id)}: {escape(r.reason)}" for r in sweep.remarks)]

@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ablation import __version__, launch, provenance
 from ablation.errors import AblationError, RecordError
+from ablation.levels import Levels
 from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, first_reasons, is_completed, plan
 from ablation.record import (
     Cell,
@@ -28,6 +29,7 @@ from ablation.record import (
     TrainingRecord,
     read_cells,
     read_record,
+    whole_record,
     write_cells,
     write_record,
     write_text,
@@ -61,25 +63,50 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
         return
     _check_versions(planned)
     _remember(planned, arguments)
-    for wave in planned.waves:
-        busy = _launched(planned.paths, wave, launch_runs)
-        while busy:
-            console.print(f"Waiting for {len(busy)} runs that another command is at work on.")
-            busy = _launched(planned.paths, _released(planned.paths, busy), launch_runs)
+    leading, sharing = planned.waves
+    failures = _work_through(planned.paths, leading, launch_runs, console)
+    if not _is_stopped(failures):
+        # What its training cannot give, no run that shares it can; it is not tried once more for each of them.
+        lost = {one.cell.training_id: failure for one, failure in failures if not _is_trained(planned.paths, one)}
+        for one in sharing:
+            if failure := lost.get(one.cell.training_id):
+                _account(planned.paths, one, replace(failure, message=f"Its training failed: {failure.message}"))
+        left = [one for one in sharing if one.cell.training_id not in lost]
+        if leading and left:
+            console.print(f"{len(left)} runs share a training that is done now and are evaluated next.")
+        _work_through(planned.paths, left, launch_runs, console)
     _tell(planned, console)
 
 
-def _launched(paths: SweepPaths, wave: Sequence[PlannedCell], launch_runs: Launch) -> list[PlannedCell]:
-    """Run a wave and account for it; those of its runs that another process is at work on."""
-    if not wave:
-        return []
-    busy = []
-    for one, failure in zip(wave, launch_runs(wave, paths.folder.name), strict=True):
-        if failure is not None and failure.kind == "busy":
-            busy.append(one)
-        else:
+_Failures = list[tuple[PlannedCell, Failure]]
+
+
+def _work_through(paths: SweepPaths, left: Sequence[PlannedCell], launch_runs: Launch, console: Console) -> _Failures:
+    """Run cells to their end, waiting for those that another command is at work on; the failures among them."""
+    failures: _Failures = []
+    while left:
+        busy = []
+        for one, failure in zip(left, launch_runs(left, paths.folder.name), strict=True):
+            if failure is not None and failure.kind == "busy":
+                busy.append(one)
+                continue
             _account(paths, one, failure)
-    return busy
+            failures += [(one, failure)] if failure is not None else []
+        if _is_stopped(failures):
+            return failures
+        if busy:
+            console.print(f"Waiting for {len(busy)} runs that another command is at work on.")
+        left = _released(paths, busy)
+    return failures
+
+
+def _is_stopped(failures: _Failures) -> bool:
+    """Whether the user, or the limit of failures, ended it before its time."""
+    return any(failure.kind == "interrupted" for _, failure in failures)
+
+
+def _is_trained(paths: SweepPaths, one: PlannedCell) -> bool:
+    return is_completed(paths.training(one.cell.training_id).record, TrainingRecord)
 
 
 def _released(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[PlannedCell]:
@@ -98,17 +125,27 @@ def _check_versions(planned: Plan) -> None:
         AblationError: naming what differs.
     """
     allowed = planned.cells[0].config.sweep.allow_other_versions
-    trainings = [planned.paths.training(training_id).record for training_id in planned.completed_trainings]
-    runs = [planned.paths.run(run_id).record for run_id in planned.completed_runs]
-    done: list[Record | None] = [read_record(path, TrainingRecord) for path in trainings]
-    done += [read_record(path, RunRecord) for path in runs]
+    cells = [*read_cells(planned.paths.cells), *(p.cell for p in planned.cells)]
     now = provenance.versions()
-    found = {provenance.difference(record.environment, now) for record in done if record is not None} - {""}
+    found = {provenance.difference(environment, now) for environment in _environments(planned.paths, cells)} - {""}
     if found and not allowed:
         raise AblationError(
             f"{planned.paths.folder} holds results of other versions: {'; '.join(sorted(found))}. Give the sweep "
             "another name (sweep.name=...), or mix them knowingly with sweep.allow_other_versions=true."
         )
+
+
+def _environments(paths: SweepPaths, cells: Iterable[Cell]) -> Iterator[Mapping[str, object]]:
+    """What computed the results that a report of these cells would hold, and the checkpoints that would go on."""
+    trainings = {cell.training_id: paths.training(cell.training_id) for cell in cells}
+    for run_id in {cell.run_id for cell in cells}:
+        run = whole_record(paths.run(run_id).record, RunRecord)
+        if run is not None and run.status is Status.COMPLETED:
+            yield run.environment
+    for training_id, folder in trainings.items():
+        training = whole_record(paths.training(training_id).record, TrainingRecord)
+        if training is not None and (training.status is Status.COMPLETED or folder.checkpoint.exists()):
+            yield training.environment
 
 
 def _check_writable(folder: Path) -> None:
@@ -130,24 +167,23 @@ def _probed(planned: Plan) -> Plan:
     Before anything is trained this finds levels that the model does not produce and configs that detectron2
     refuses. A dry run asks only about cells whose levels or overrides the user wrote.
     """
-    answers: dict[str, Sequence[str] | AblationError] = {}
+    answers: dict[str, Levels | AblationError] = {}
     refused: dict[str, str] = {}
     for one in planned.to_do:
         config = one.config
-        is_named = config.noise.levels != "all"
-        if config.sweep.dry_run and not is_named and not config.model.overrides:
+        is_default = config.noise.levels == "all" and config.noise.destination == "both"
+        if config.sweep.dry_run and is_default and not config.model.overrides:
             continue
         key = config.model.model_dump_json()
         if key not in answers:
             answers[key] = _probe(one)
         answer = answers[key]
-        if isinstance(answer, AblationError):
-            refused[one.cell.run_id] = str(answer)
-        elif unknown := [level for level in config.noise.levels if is_named and level not in answer]:
-            refused[one.cell.run_id] = (
-                f"noise.levels: {', '.join(map(repr, unknown))} is not produced by {config.model.name}. "
-                f"Available: {', '.join(answer)}."
-            )
+        try:
+            if isinstance(answer, AblationError):
+                raise answer
+            answer.chosen(config.noise, config.model.name)
+        except AblationError as error:
+            refused[one.cell.run_id] = str(error)
     return _without(planned, refused)
 
 
@@ -159,16 +195,16 @@ def _without(planned: Plan, refused: Mapping[str, str]) -> Plan:
     return replace(planned, cells=cells, invalid=[*planned.invalid, *invalid]) if invalid else planned
 
 
-def _probe(one: PlannedCell) -> Sequence[str] | AblationError:
+def _probe(one: PlannedCell) -> Levels | AblationError:
     model = one.config.model
     try:
-        answer: Sequence[str] | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))
+        answer: Levels | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))
     except RuntimeError as error:
         return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
     return answer
 
 
-def _probe_levels(model: dict[str, object]) -> Sequence[str] | AblationError:
+def _probe_levels(model: dict[str, object]) -> Levels | AblationError:
     from ablation.models import probe_levels
 
     try:
@@ -183,12 +219,13 @@ def _remember(planned: Plan, arguments: Sequence[str]) -> None:
     try:
         paths.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(paths.lock):
-            cells = {_key(cell): cell for cell in read_cells(paths.cells)}
+            cells = {_key(cell): _answering(cell, planned) for cell in read_cells(paths.cells)}
             cells |= {_key(p.cell): p.cell for p in planned.cells}
             write_cells(paths.cells, list(cells.values()))
             commands = _commands(paths.sweep)
             command = shlex.join(["python", "-m", "ablation.run", *arguments])
-            commands.append({"command": command, "time": time.time(), "version": __version__})
+            invalid = [{"factors": cell.factors, "reason": cell.reason} for cell in planned.invalid]
+            commands.append({"command": command, "time": time.time(), "version": __version__, "invalid": invalid})
             write_text(paths.sweep, json.dumps(commands, indent=1) + "\n")
     except OSError as error:
         raise _unwritable(paths.folder, str(error.strerror)) from error
@@ -203,7 +240,15 @@ def _commands(path: Path) -> list[dict[str, object]]:
 
 
 def _key(cell: Cell) -> str:
-    return json.dumps([cell.run_id, cell.config], sort_keys=True)
+    """What was asked, but for how it is evaluated, which changes what is said about a run and not the run."""
+    asked = {key: value for key, value in cell.config.items() if not key.startswith("evaluation.")}
+    return json.dumps([cell.run_id, asked], sort_keys=True)
+
+
+def _answering(cell: Cell, planned: Plan) -> Cell:
+    """An earlier command's cell, as the present one reports it: a report is about one primary metric."""
+    metric = planned.cells[0].config.evaluation.primary_metric
+    return replace(cell, config={**cell.config, "evaluation.primary_metric": metric})
 
 
 def _account(paths: SweepPaths, one: PlannedCell, failure: Failure | None) -> None:

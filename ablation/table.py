@@ -63,6 +63,7 @@ class Sweep:
     metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
         configuration names, which differs when no run measured it.
     failures: the runs that ended without a result; remarks: notes on results that exist.
+    refusals: cells of the last command that cannot run, with the reason; their factors stand in its first words.
     commands: what was typed; versions: what ran it, every distinct value by name.
     """
 
@@ -76,6 +77,7 @@ class Sweep:
     named_metric: str
     failures: tuple[Problem, ...]
     remarks: tuple[Problem, ...]
+    refusals: tuple[str, ...]
     commands: tuple[str, ...]
     versions: Mapping[str, tuple[str, ...]]
 
@@ -167,6 +169,7 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         named_metric=named,
         failures=shelf.failures,
         remarks=shelf.remarks + torn,
+        refusals=_refusals(paths.sweep),
         commands=_commands(paths.sweep),
         versions=_versions(shelf.environments),
     )
@@ -201,7 +204,14 @@ class _Shelf:
     @property
     def remarks(self) -> tuple[Problem, ...]:
         name = sweep_names([self._paths.folder])[0]
-        return tuple(Problem(name, r.run_id, r.status.value, flag) for r in self.completed for flag in r.flags)
+        told = [Problem(name, r.run_id, r.status.value, flag) for r in self.completed for flag in r.flags]
+        silent = [
+            Problem(name, _id(r), r.status.value, f"The noise changed nothing at {level} whenever it was measured.")
+            for r in self.records
+            for level, t in r.telemetry.items()
+            if t.calls and t.noise_rms == 0
+        ]
+        return tuple(told + silent)
 
     def status(self, run_id: str) -> str:
         return self._answers[run_id][0]
@@ -274,12 +284,7 @@ def _cells(paths: SweepPaths) -> list[Cell]:
         near = sorted(f.parent.name for f in folder.parent.glob("*/cells.jsonl"))
         there = f"Sweeps beside it: {', '.join(near)}." if near else f"There is no sweep in {folder.parent}."
         raise AblationError(f"{folder} is no sweep: it {what}. {there} Give the folder of a sweep, or start one first.")
-    try:
-        cells = read_cells(paths.cells)
-    except (ValueError, TypeError, OSError) as error:
-        raise AblationError(
-            f"{paths.cells} is no list of cells: {error}. Repeat the command of the sweep to write it anew."
-        ) from error
+    cells = read_cells(paths.cells)
     if not cells:
         raise AblationError(f"{paths.cells} is empty: nothing was asked of this sweep. Repeat its command.")
     return cells
@@ -321,14 +326,6 @@ def _value(cell: Cell, factor: str) -> Any:
     return readable(cell.factors.get(factor))
 
 
-def _sigma(cell: Cell) -> float:
-    """The asked-for sigma; 0 for no noise, NaN where the type's own parameters set the strength."""
-    if cell.config.get("noise.type") == "none":
-        return 0.0
-    value = cell.config.get(SIGMA)
-    return math.nan if value is None else float(value)
-
-
 def _runs(cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
@@ -337,7 +334,7 @@ def _runs(cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics:
             "status": shelf.status(cell.run_id),
             "seed": int(cell.config.get("seed", 0)),
             **{factor: _value(cell, factor) for factor in factors},
-            SIGMA: _sigma(cell),
+            SIGMA: math.nan if cell.sigma is None else cell.sigma,
             **{metric: shelf.metrics(cell.run_id).get(metric) for metric in metrics},
         }
         for cell in cells
@@ -422,15 +419,23 @@ def _long(logged: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _commands(path: Path) -> tuple[str, ...]:
-    """The commands in sweep.json, without repetition; the file is for people, so any shape of it will do."""
+    """The commands in sweep.json, without repetition."""
+    return tuple(dict.fromkeys(str(entry["command"]) for entry in _given(path) if entry.get("command")))
+
+
+def _refusals(path: Path) -> tuple[str, ...]:
+    cells = _given(path)[-1].get("invalid", []) if _given(path) else []
+    named = ((" ".join(f"{k}={readable(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
+    return tuple(f"{factors}: {reason}" for factors, reason in named)
+
+
+def _given(path: Path) -> list[dict[str, Any]]:
+    """The entries of sweep.json; a report can do without them, so nothing in the file stops it."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ()
-    entries = data.get("commands", []) if isinstance(data, dict) else data
-    found = (e.get("command", "") if isinstance(e, dict) else e for e in entries if e)
-    texts = (" ".join(map(str, c)) if isinstance(c, list) else str(c) for c in found)
-    return tuple(dict.fromkeys(text for text in texts if text))
+        return []
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
 def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -459,6 +464,7 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
         named_metric=parts[0].named_metric,
         failures=_renamed((p.failures for p in parts), names),
         remarks=_renamed((p.remarks for p in parts), names),
+        refusals=tuple(f"{n}: {r}" for p, n in zip(parts, names, strict=True) for r in p.refusals),
         commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
         versions=_versions({k: v} for p in parts for k, values in p.versions.items() for v in values),
     )

@@ -17,8 +17,11 @@ sys.path.insert(0, str(ROOT / "ablation" / "plugins"))  # before Hydra looks for
 
 from hydra import compose as hydra_compose  # noqa: E402
 from hydra import initialize_config_dir  # noqa: E402
+from hydra._internal.callbacks import Callbacks  # noqa: E402
 from hydra.core.config_store import ConfigStore  # noqa: E402
 from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+from hydra.core.plugins import Plugins  # noqa: E402
+from hydra.types import HydraContext, RunMode  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from PIL import Image  # noqa: E402
 
@@ -63,6 +66,27 @@ def module_compose() -> Callable[..., dict[str, Any]]:
 def micro(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Overrides for the smallest real model on twelve tiny images, which are generated once for all tests."""
     return [*MICRO, f"sweep.root={tmp_path_factory.mktemp('micro') / 'sweeps'}"]
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the sweeper makes of a command line."""
+
+    def composed(*arguments):
+        GlobalHydra.instance().clear()
+        taken = []
+        monkeypatch.setattr("ablation.sweep.conduct", lambda asked, *_, **__: taken.extend(asked))
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            hydra = GlobalHydra.instance().hydra
+            config = hydra.compose_config("config", list(arguments), RunMode.MULTIRUN, with_log_configuration=False)
+            context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
+            sweeper = Plugins.instance().instantiate_sweeper(
+                hydra_context=context, task_function=lambda _: None, config=config
+            )
+            sweeper.sweep(OmegaConf.to_container(config.hydra.overrides.task))
+        return taken
+
+    return composed
 
 
 def tiny_coco(images: int = 2) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -59,15 +60,21 @@ def make_sweep(
     points: int = 15,
     metrics: Sequence[str] = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50", "segm/APl"),
     base: Mapping[str, Any] | None = None,
+    sigma: Callable[[Any], float] | None = None,
 ) -> SweepPaths:
-    """Add a grid of swept keys to a sweep folder, all cells in the state that `status` gives them."""
+    """Add a grid of swept keys to a sweep folder, all cells in the state that `status` gives them.
+
+    sigma: of noise.params.p, where that sets the strength.
+    """
     paths = SweepPaths(folder)
     cells = [_cell(DEFAULTS | dict(base or {}), values) for values in _product(grid)]
+    if sigma:
+        cells = [replace(cell, sigma=sigma(cell.config["noise.params.p"])) for cell in cells]
     for cell in cells:
         _write(paths, cell, status(cell.config), score, points, metrics)
     write_cells(paths.cells, [*read_cells(paths.cells), *cells])
     command = "python -m ablation.run -m " + " ".join(f"{k}={','.join(map(str, v))}" for k, v in grid.items())
-    write_text(paths.sweep, json.dumps({"commands": [{"command": command}]}))
+    write_text(paths.sweep, json.dumps([{"command": command}]))
     return paths
 
 
@@ -77,7 +84,9 @@ def _product(grid: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
 
 def _cell(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> Cell:
     config = {**defaults, **values}
-    return Cell(_slug(config, ("train", "eval", "always")), _slug(config, ("train", "always")), values, config)
+    run_id, training_id = _slug(config, ("train", "eval", "always")), _slug(config, ("train", "always"))
+    sigma = 0.0 if config["noise.type"] == "none" else config["noise.sigma"]
+    return Cell(run_id, training_id, values, config, sigma)
 
 
 def _slug(config: Mapping[str, Any], phases: Sequence[str]) -> str:

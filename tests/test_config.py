@@ -123,7 +123,11 @@ def test_a_configuration_cannot_be_changed(compose):
             "sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'.",
         ),
         ("sweep.name", "x" * 81, f"sweep.name must be at most 80 characters long, got '{'x' * 81}'."),
-        ("sweep.device", "tpu", "sweep.device must be auto, cpu, cuda or cuda:<number>, got 'tpu'."),
+        (
+            "sweep.device",
+            "tpu",
+            "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",
+        ),
         ("sweep.threads", 0, "sweep.threads must be >= 1, got 0."),
     ],
 )
@@ -174,6 +178,23 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
             ["noise=quantization", "noise.schedule.shape=linear"],
             "noise.schedule.shape must be constant for quantization: its strength follows from the features. Use "
             "noise.schedule.start and noise.schedule.stop, or noise.probability.",
+        ),
+        (
+            ["noise.schedule.start=9", "schedule.iterations=9"],
+            "noise.schedule.start must be < schedule.iterations=9, got 9: the noise would never act.",
+        ),
+        (
+            ["noise=dsu", "schedule.batch_size=1"],
+            "schedule.batch_size must be >= 2 for noise.type=dsu, got 1: it is made of differences between the images "
+            "of a batch.",
+        ),
+        (
+            ["+model.overrides.MODEL.WEIGHTS=x.pth"],
+            "model.overrides.MODEL.WEIGHTS has no effect: use model.weights. Leave it out.",
+        ),
+        (
+            ["+model.overrides.TEST.AUG.ENABLED=true"],
+            "model.overrides.TEST.AUG.ENABLED has no effect: test-time augmentation is not supported. Leave it out.",
         ),
         (["seed=-1", "noise.sigma=-1"], "noise.sigma must be >= 0, got -1.0.\nseed must be >= 0, got -1."),
     ],

@@ -1,14 +1,15 @@
 """One configuration in, one record out; what is done is not done again; what fails is recorded."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from filelock import FileLock
 
-from ablation.errors import Busy, Diverged
+from ablation.errors import Busy, Diverged, Interrupted
 from ablation.execute import execute, failure_of
-from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, read_record
+from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, read_record, write_record
 
 
 @pytest.fixture
@@ -76,6 +77,24 @@ def test_a_failure_is_recorded_with_its_kind_and_advice_then_raised(run, sweep):
         assert failed.status is Status.FAILED
         assert failed.error.kind == "diverged"
         assert failed.error.advice == "Lower schedule.lr or noise.sigma."
+
+
+def test_the_seconds_of_a_resumed_training_are_those_of_all_its_parts(run, sweep, monkeypatch):
+    steps = iter(range(3))
+
+    def stop(_training, _done, _total):
+        if next(steps) == 2:
+            raise Interrupted("Stopped.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("ablation.training._Bookkeeping._report", stop)
+        with pytest.raises(Interrupted):
+            run("sweep.checkpoint_period=1", "sweep.log_period=1")
+    (path,) = sweep.folder.glob("trainings/*/training.json")
+    first = read_record(path, TrainingRecord)
+    assert first.status is Status.INTERRUPTED
+    write_record(path, replace(first, seconds=1000.0))
+    assert 1000 < training_of(sweep, run("sweep.checkpoint_period=1", "sweep.log_period=1")).seconds < 1100
 
 
 def test_a_failed_run_is_tried_again(run, sweep, monkeypatch):

@@ -15,9 +15,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ablation.config import CocoJsonConfig, ShapesConfig
+from ablation.config import CocoJsonConfig, ShapesConfig, validated
 from ablation.datasets import files, shapes
-from ablation.datasets.files import Split, check, fingerprint, locate, prepare
+from ablation.datasets.files import Split, check, check_categories, fingerprint, locate, prepare
 from ablation.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -43,8 +43,28 @@ def _drop(section, index, key):
 
 def test_a_valid_split_is_counted(coco_folder):
     contents = check(_split(coco_folder(images=3)))
-    assert (contents.images, contents.instances, contents.categories) == (3, 6, ("square", "box"))
+    assert (contents.images, contents.instances, contents.categories) == (3, 6, ((1, "square"), (7, "box")))
     assert contents.has_masks and not contents.has_rle
+
+
+def test_crowds_decide_nothing_about_masks(coco_folder):
+    crowd = {"iscrowd": 1, "segmentation": {"size": [64, 64], "counts": [0, 64 * 64]}}
+    assert not check(_split(coco_folder("polygons", edit=_set("annotations", 0, **crowd)))).has_rle
+    boxes = coco_folder("boxes", edit=lambda data: [a.update(segmentation=[]) for a in data["annotations"][1:]])
+    assert not check(_split(boxes)).has_masks
+
+
+def test_splits_with_other_categories_are_refused(compose, coco_folder):
+    folder = coco_folder()
+    other = coco_folder("other", edit=lambda d: d["categories"][1].update(name="bin"))
+    given = [
+        f"dataset.{split}_{what}={where / file}"
+        for split, where in (("train", folder), ("test", other))
+        for what, file in (("json", f"{split}.json"), ("images", "images"))
+    ]
+    dataset = validated(compose("dataset=coco_json", *given)).dataset
+    with pytest.raises(DataError, match=r"differ \(id 7 is 'box' in one, 'bin' in the other\)\. Detections"):
+        check_categories(dataset)
 
 
 def test_boxes_alone_are_a_data_set_without_masks(coco_folder):

@@ -204,8 +204,10 @@ def test_a_level_that_the_model_lacks_is_refused_with_those_it_has(world, noise)
 
 def test_a_destination_needs_levels_that_the_heads_read(world, noise):
     model, _ = world
-    with pytest.raises(ConfigError, match=r"noise\.destination=rpn needs levels that the heads read, got \['res2'\]"):
+    with pytest.raises(ConfigError, match=r"'res2' is not read by the destination rpn of this model\. Choose from p2"):
         Injection(model, noise("noise.levels=[res2]", "noise.destination=rpn"), phase="train")
+    with pytest.raises(ConfigError, match=r"'p6' is not read by the destination roi of this model\. Choose from p2"):
+        Injection(model, noise("noise.levels=[p2,p6]", "noise.destination=roi"), phase="train")
 
 
 @pytest.mark.parametrize(

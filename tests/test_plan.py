@@ -6,15 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
-from hydra._internal.callbacks import Callbacks
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.plugins import Plugins
-from hydra.types import HydraContext, RunMode
-from omegaconf import OmegaConf
 
-from ablation import sweep
-from ablation.errors import AblationError
+from ablation.errors import AblationError, ConfigError
 from ablation.plan import plan
 from ablation.record import Failure, RunRecord, Status, TrainingRecord, write_record, write_text
 
@@ -23,40 +16,21 @@ CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What the sweeper makes of a command line."""
-
-    def composed(*arguments):
-        GlobalHydra.instance().clear()
-        taken = []
-        monkeypatch.setattr(sweep, "conduct", lambda asked, *_, **__: taken.extend(asked))
-        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-            hydra = GlobalHydra.instance().hydra
-            config = hydra.compose_config("config", list(arguments), RunMode.MULTIRUN, with_log_configuration=False)
-            context = HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks())
-            sweeper = Plugins.instance().instantiate_sweeper(
-                hydra_context=context, task_function=lambda _: None, config=config
-            )
-            sweeper.sweep(OmegaConf.to_container(config.hydra.overrides.task))
-        return taken
-
-    return composed
-
-
-@pytest.fixture
 def planned(asked, micro, tmp_path):
     return lambda *arguments: plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
 
 
-def _complete_run(plan_, one):
+def _complete_run(plan_, one, seconds=30.0):
     ids = {"run_id": one.cell.run_id, "training_id": one.cell.training_id}
-    record = RunRecord(Status.COMPLETED, one.config.seed, metrics={"bbox/AP": 1.0}, **ids)
+    times = {"started": 0.0, "finished": seconds, "seconds": seconds}
+    record = RunRecord(Status.COMPLETED, one.config.seed, metrics={"bbox/AP": 1.0}, **times, **ids)
     write_record(plan_.paths.run(one.cell.run_id).record, record)
 
 
 def _complete_training(plan_, training_id, seconds=60.0):
     record = TrainingRecord(Status.COMPLETED, 0, seconds=seconds, training_id=training_id)
     write_record(plan_.paths.training(training_id).record, record)
+    plan_.paths.training(training_id).weights.touch()
 
 
 def test_a_grid_shares_trainings_and_baselines(planned):
@@ -99,7 +73,7 @@ def test_what_is_completed_is_not_done_again(planned):
     after = planned(*CONTRACT)
     assert len(after.to_do) == 9
     assert [len(wave) for wave in after.waves] == [0, 9]
-    assert after.describe().endswith("6 trainings, 1 done, about 1 min")
+    assert after.describe().endswith("6 trainings, 1 done, about 4 min")  # nine evaluations of half a minute
     for one in [*first, *second]:
         _complete_run(before, one)
     assert planned(*CONTRACT).describe().endswith("6 trainings, 10 done, nothing to do")
@@ -128,6 +102,30 @@ def test_the_time_left_is_that_of_the_finished_trainings_over_the_workers(planne
     grid = planned("seed=range(7)")
     _complete_training(grid, grid.cells[0].cell.training_id, seconds=600.0)
     assert planned("seed=range(7)").describe(workers=2).endswith("about 30 min")
+
+
+def test_weights_that_are_gone_are_trained_again(planned):
+    grid = planned("seed=0,1")
+    _complete_training(grid, grid.cells[0].cell.training_id)
+    grid.paths.training(grid.cells[0].cell.training_id).weights.unlink()
+    assert len(planned("seed=0,1").waves[0]) == 2
+
+
+def test_a_name_made_of_too_many_models_asks_for_one(planned):
+    names = ",".join(f"{letter * 40}" for letter in "abc")
+    with pytest.raises(ConfigError, match=r"sweep\.name must be at most 80 characters long.*Give sweep\.name="):
+        planned(f"model.name={names}")
+
+
+def test_a_native_parameter_has_its_place_on_the_axis_of_sigma(planned):
+    grid = planned("noise=dropout", "noise.params.p=0,0.5")
+    assert [p.cell.sigma for p in grid.cells] == [0, 1]
+    assert grid.cells[0].cell.run_id == planned("noise.sigma=0").cells[0].cell.run_id
+
+
+def test_another_generation_of_the_data_is_told_apart(planned):
+    one, other = (planned(f"dataset.seed={seed}").cells[0].cell.config["dataset.content"] for seed in (1, 2))
+    assert one != other
 
 
 def test_invalid_cells_are_listed_and_the_others_planned(planned):
@@ -175,6 +173,11 @@ def test_the_experiment_pins_two_strengths_and_the_command_line_replaces_them(as
     typed = asked("experiment=deepmirror", "noise.sigma=0,0.2,0.3")
     assert [a.composed["noise"]["sigma"] for a in typed] == [0, 0.2, 0.3]
     assert [a.composed["noise"]["sigma"] for a in asked("experiment=deepmirror", "noise.sigma=0.2")] == [0.2]
+
+
+def test_presets_are_not_swept(asked):
+    with pytest.raises(ConfigError, match=r"experiment=dsu,mixstyle sweeps presets.*one command for each"):
+        asked("experiment=dsu,mixstyle")
 
 
 @pytest.mark.parametrize(

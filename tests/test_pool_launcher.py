@@ -1,5 +1,6 @@
 """Hydra's own contract suites for launchers, on ours."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ def hydra_as_at_the_start(monkeypatch):
 
 def test_hydra_finds_the_launcher():
     assert PoolLauncher.__name__ in [found.__name__ for found in Plugins.instance().discover(Launcher)]
+
+
+def test_on_the_cpu_a_run_gets_cores_and_no_gpu():
+    cores = len(os.sched_getaffinity(0))
+    assert PoolLauncher(device="cpu", gpus=[0]).workers == cores
+    assert PoolLauncher(gpus=[0, 1], runs_per_gpu=2).workers == 4
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("pool_schema", ["hydra.launcher.workers=2"])])

@@ -166,7 +166,10 @@ def test_colleagues_may_read_what_the_umask_allows(tmp_path):
         os.umask(mask)
 
 
-CELLS = [Cell("r1", "t1", {"noise.levels": ["p2"]}, {"seed": 0}), Cell("r2", "t1", {}, {"seed": 1, "noise": "σ"})]
+CELLS = [
+    Cell("r1", "t1", {"noise.levels": ["p2"]}, {"seed": 0}, 0.1),
+    Cell("r2", "t1", {}, {"seed": 1, "noise": "σ"}, None),
+]
 
 
 def test_cells_are_read_in_their_order(tmp_path):

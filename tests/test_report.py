@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from sweep_factory import make_sweep
 
+from ablation import plots
 from ablation.record import Status
 from ablation.report import answer, build, escape, main, summary
 from ablation.table import load_sweep
@@ -54,14 +55,14 @@ def test_a_sweep_that_was_moved_gives_the_same_bytes(tmp_path):
 
 @pytest.mark.usefixtures("unpainted")
 def test_noise_without_a_set_sigma_is_compared_in_the_table_not_on_the_axis(tmp_path):
-    off = {"noise.params.p": None}
+    off = {"noise.params.bits": None}
     make_sweep(
-        tmp_path / "s", {"noise.type": ["dropout"], "noise.sigma": [None], "noise.params.p": [0.1, 0.5]}, base=off
+        tmp_path / "s", {"noise.type": ["quantization"], "noise.sigma": [None], "noise.params.bits": [2, 4]}, base=off
     )
     make_sweep(tmp_path / "s", {"noise.type": ["none"], "noise.sigma": [None]}, base=off)
     text = build(tmp_path / "s").read_text()
     assert "metric_against_sigma" not in text
-    assert re.search(r"\| dropout \| 0.5 \| unset \| 1 \| [\d.]+ \| [\d.]+ \| [+-][\d.]+ \|", text)
+    assert re.search(r"\| quantization \| 4 \| measured \| 1 \| [\d.]+ \| [\d.]+ \| [+-][\d.]+ \|", text)
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -72,6 +73,38 @@ def test_figures_of_an_earlier_state_do_not_stay(tmp_path):
         record.unlink()
     assert "No answer yet" in build(paths.folder).read_text()
     assert list((paths.report / "figures").iterdir()) == []
+
+
+def test_a_strength_given_by_the_types_own_parameter_is_one_line_over_sigma(tmp_path, monkeypatch):
+    paths = make_sweep(
+        tmp_path / "s",
+        {"noise.params.p": [0, 0.1, 0.5]},
+        base={"noise.type": "dropout", "noise.sigma": None},
+        sigma={0: 0.0, 0.1: 1 / 3, 0.5: 1.0}.__getitem__,
+    )
+    drawn = []
+    monkeypatch.setattr(plots, "metric_against_sigma", lambda runs, means, *_: drawn.append(means))
+    build(paths.folder)
+    (means,) = drawn
+    assert list(means["noise.sigma"]) == [0.0, 1 / 3, 1.0]
+    assert "noise.params.p" not in means
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_mean_over_more_seeds_than_its_difference_says_so(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0], "seed": [0, 1]})
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.1], "seed": range(6)})
+    assert "| 6 (2 paired) |" in build(tmp_path / "s").read_text()
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_cells_that_cannot_run_are_listed(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    refused = [{"factors": {"noise.levels": ["p9"]}, "reason": "no p9"}]
+    paths.sweep.write_text(json.dumps([{"command": "x", "invalid": refused}]))
+    text = build(paths.folder).read_text()
+    assert "- noise.levels=p9: no p9" in text
+    assert "every cell that was asked for has a result" not in text
 
 
 @pytest.mark.usefixtures("unpainted")

@@ -141,7 +141,7 @@ BAD = {
         "got 'accuracy'."
     ),
     "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
-    "sweep.device=tpu": "sweep.device must be auto, cpu, cuda or cuda:<number>, got 'tpu'.",
+    "sweep.device=tpu": "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",
     "seed=${nothing}": "seed: Interpolation key 'nothing' not found.",
     "noise=glob(zzz*)": "The command asks for no run: a sweep among its values is empty.",
     # the launcher

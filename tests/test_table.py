@@ -106,16 +106,16 @@ def test_values_are_readable(value, shown):
     assert readable(value) == shown
 
 
-def test_a_swept_group_is_looked_up_by_its_type(tmp_path):
+def test_a_swept_group_is_looked_up_by_its_type_and_its_sigma_is_the_resolved_one(tmp_path):
     cells = [
-        Cell(t, t, {"noise": t}, {"noise.type": t, "noise.sigma": s, "seed": 0})
-        for t, s in (("none", None), ("gaussian", 0.1), ("dropout", None))
+        Cell(t, t, {"noise": t}, {"noise.type": t, "noise.sigma": typed, "seed": 0}, sigma)
+        for t, typed, sigma in (("none", None, 0.0), ("dropout", None, 1.0), ("dsu", None, None))
     ]
     write_cells(SweepPaths(tmp_path).cells, cells)
     runs = load_sweep(tmp_path).runs.set_index("noise")
     assert runs.loc["none", "noise.sigma"] == 0
-    assert runs.loc["gaussian", "noise.sigma"] == 0.1
-    assert math.isnan(runs.loc["dropout", "noise.sigma"])
+    assert runs.loc["dropout", "noise.sigma"] == 1
+    assert math.isnan(runs.loc["dsu", "noise.sigma"])
     assert set(runs["status"]) == {"planned"}
 
 
@@ -124,6 +124,13 @@ def test_a_sweep_beside_another_has_the_others_factors_from_its_own_config(tmp_p
     two = make_sweep(tmp_path / "two", {"noise.type": ["uniform"], "noise.sigma": [0.1]}).folder
     sweep = load_sweeps([one, two])
     assert list(sweep.runs["noise.type"]) == ["gaussian", "gaussian", "uniform"]
+
+
+def test_a_noise_that_changed_nothing_is_remarked(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0.1]})
+    for path in paths.folder.glob("trainings/*/training.json"):
+        path.write_text(path.read_text().replace('"noise_rms": 0.2', '"noise_rms": 0.0'))
+    assert "The noise changed nothing at p2" in load_sweep(paths.folder).remarks[0].reason
 
 
 def test_levels_hold_the_realised_ratio(tmp_path):

@@ -13,8 +13,8 @@ from detectron2.config import CfgNode
 from detectron2.data import (
     DatasetCatalog,
     DatasetMapper,
+    MapDataset,
     MetadataCatalog,
-    build_detection_test_loader,
     get_detection_dataset_dicts,
 )
 from detectron2.data.common import AspectRatioGroupedDataset
@@ -29,11 +29,12 @@ Batch = list[dict[str, Any]]
 
 
 def register(split: Split) -> str:
-    """Make a split known to detectron2 under its path; the name to use. Repeating it is harmless."""
-    name = str(split.annotations)
+    """Make a split known to detectron2 under its paths; the name to use. Repeating it is harmless."""
+    annotations, images = str(split.annotations), str(split.images)
+    name = f"{annotations} with the images of {images}"
     if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, lambda: load_coco_json(name, str(split.images), name))
-        MetadataCatalog.get(name).set(json_file=name, image_root=str(split.images), evaluator_type="coco")
+        DatasetCatalog.register(name, lambda: load_coco_json(annotations, images, name))
+        MetadataCatalog.get(name).set(json_file=annotations, image_root=images, evaluator_type="coco")
     return name
 
 
@@ -57,15 +58,22 @@ def train_batches(cfg: CfgNode, name: str, start: int) -> Iterator[Batch]:
 
 
 def evaluation_loader(cfg: CfgNode, name: str, batch_size: int) -> DataLoader[Any]:
-    """Detectron2's test loader over a registered split."""
-    mapper = DatasetMapper(cfg, is_train=False)
-    loader: DataLoader[Any] = build_detection_test_loader(
-        get_detection_dataset_dicts(name, filter_empty=False),
-        mapper=mapper,
-        batch_size=batch_size,
+    """Batches of the mapped images of a registered split, images of one size together.
+
+    A batch of several sizes would be padded to the largest, and what the network makes of padding reaches into the
+    image: then its detections would depend on its neighbours.
+    """
+    dicts = get_detection_dataset_dicts(name, filter_empty=False)
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for number, entry in enumerate(dicts):
+        by_size.setdefault((entry["height"], entry["width"]), []).append(number)
+    batches = [same[i : i + batch_size] for same in by_size.values() for i in range(0, len(same), batch_size)]
+    return DataLoader(
+        MapDataset(dicts, DatasetMapper(cfg, is_train=False)),
+        batch_sampler=batches,
         num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_unchanged,
     )
-    return loader
 
 
 def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, cfg: CfgNode) -> Iterator[list[tuple[int, int]]]:

@@ -35,14 +35,15 @@ class Contents:
     """What a checked split holds.
 
     fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
-    images, instances: counts; categories: names in the order of their ids.
-    has_masks: every instance has a segmentation; has_rle: some are run-length encoded.
+    images, instances: counts; categories: id and name, in the order of the ids.
+    has_masks: every instance has a segmentation; has_rle: some are run-length encoded; crowds, which nobody
+    trains on, do not count.
     """
 
     fingerprint: str
     images: int
     instances: int
-    categories: tuple[str, ...]
+    categories: tuple[tuple[int, str], ...]
     has_masks: bool
     has_rle: bool
 
@@ -94,6 +95,26 @@ def prepare(dataset: ShapesConfig | CocoJsonConfig) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_categories(dataset: ShapesConfig | CocoJsonConfig) -> None:
+    """Refuse a test split that numbers or names its categories otherwise than the training split.
+
+    Raises:
+        DataError: naming what differs, or as `check`.
+    """
+    if isinstance(dataset, ShapesConfig):
+        return
+    splits = [locate(dataset, "train"), locate(dataset, "test")]
+    train, test = (dict(check(split).categories) for split in splits)
+    if train == test:
+        return
+    differing = sorted(key for key in train.keys() | test.keys() if train.get(key) != test.get(key))
+    shown = "; ".join(f"id {key} is {train.get(key)!r} in one, {test.get(key)!r} in the other" for key in differing[:3])
+    raise DataError(
+        f"The categories of {splits[0].annotations} and {splits[1].annotations} differ ({_shortened(shown)}). "
+        "Detections would be scored as other classes: give both files the same list of categories."
+    )
+
+
 def check(split: Split) -> Contents:
     """Read a split and refuse what is not COCO.
 
@@ -121,13 +142,13 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
     digest = hashlib.sha256(raw)
     for name, size in _image_sizes(images, split):
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
-    segmentations = [a.get("segmentation") for a in annotations]
+    segmentations = [a.get("segmentation") for a in annotations if not a.get("iscrowd")]
     return Contents(
         fingerprint=digest.hexdigest()[:16],
         images=len(images),
         instances=len(annotations),
-        categories=tuple(names[key] for key in sorted(names)),
-        has_masks=bool(annotations) and all(segmentations),
+        categories=tuple(sorted(names.items())),
+        has_masks=bool(segmentations) and all(segmentations),
         has_rle=any(isinstance(s, dict) for s in segmentations),
     )
 

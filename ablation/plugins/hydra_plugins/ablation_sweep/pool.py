@@ -29,6 +29,7 @@ class PoolLauncherConf:
     _target_: str = "hydra_plugins.ablation_sweep.pool.PoolLauncher"
     workers: int | None = None
     threads: int = 1
+    device: str = "auto"
     gpus: list[int] | None = None
     runs_per_gpu: int = 1
     timeout: float | None = None
@@ -95,6 +96,7 @@ class PoolLauncher(Launcher):
     def _slots(self) -> list[Mapping[str, str]]:
         options = self._options
         gpus = _visible_gpus() if options.gpus is None else [str(gpu) for gpu in options.gpus]
+        gpus = [] if options.device == "cpu" else gpus
         threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
         if gpus:
             slots = [threads | {"CUDA_VISIBLE_DEVICES": gpu} for _ in range(options.runs_per_gpu) for gpu in gpus]

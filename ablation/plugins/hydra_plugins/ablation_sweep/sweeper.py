@@ -48,6 +48,7 @@ class AblationSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan the grid that the arguments span and do what is left of it."""
+        from ablation.errors import ConfigError
         from ablation.sweep import conduct
 
         assert self.hydra_context is not None
@@ -57,6 +58,11 @@ class AblationSweeper(BasicSweeper):
         # What is typed replaces what the experiment sweeps; Hydra's own sweeper would multiply the two.
         defaults = [o for o in parser.parse_overrides(self._parse_config()) if o.get_key_element() not in keys]
         overrides = [*defaults, *given]
+        if experiments := [o for o in overrides if o.key_or_group == "experiment" and o.is_sweep_override()]:
+            raise ConfigError(
+                f"{experiments[0].input_line} sweeps presets, each of which brings a grid of its own. Give one command "
+                "for each; the same sweep.name=... puts them side by side."
+            )
         workers = getattr(self.launcher, "workers", 1)
         conduct(self._asked(overrides, parser), self._launch, workers=workers, arguments=arguments)
 
