@@ -43,7 +43,10 @@ def main() -> None:
 @contextlib.contextmanager
 def told_errors() -> Iterator[None]:
     """Hydra is ready inside; what a user can mend ends in one message and exit status 1, without a traceback."""
-    sys.path.insert(0, str(_PACKAGE / "plugins"))  # before Hydra looks for its plugins
+    plugins = str(_PACKAGE / "plugins")
+    sys.path.insert(0, plugins)  # before Hydra looks for its plugins
+    # The workers of Ray and of submitit are new interpreters, which unpickle Hydra's state before anything else.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [plugins, os.environ.get("PYTHONPATH")]))
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 

@@ -73,7 +73,7 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
                 _account(planned.paths, one, replace(failure, message=f"Its training failed: {failure.message}"))
         left = [one for one in sharing if one.cell.training_id not in lost]
         if leading and left:
-            console.print(f"{len(left)} runs share a training that is done now and are evaluated next.")
+            console.print(f"Evaluations left, of trainings that are done now: {len(left)}.")
         _work_through(planned.paths, left, launch_runs, console)
     _tell(planned, console)
 

@@ -67,7 +67,8 @@ class AblationSweeper(BasicSweeper):
         conduct(self._asked(overrides, parser), self._launch, workers=workers, arguments=arguments)
 
     def _launch(self, planned: Sequence["PlannedCell"], sweep_name: str) -> list["Failure | None"]:
-        from ablation.record import Failure
+        from ablation.plan import is_completed
+        from ablation.record import Failure, RunRecord, SweepPaths
 
         assert self.launcher is not None and self.config is not None
         folder = str(Path(str(self.config.sweep.root)) / sweep_name)
@@ -75,8 +76,14 @@ class AblationSweeper(BasicSweeper):
             self.config.hydra.sweep.dir = folder
         own = [f"sweep.name={sweep_name}", f"hydra.sweep.dir={folder}"]
         batch = [[*p.overrides, *own, f"hydra.job.name={p.cell.run_id}"] for p in planned]
-        results = self.launcher.launch(batch, initial_job_idx=self._jobs)
         self._jobs += len(batch)
+        try:
+            results = self.launcher.launch(batch, initial_job_idx=self._jobs - len(batch))
+        except Exception as error:
+            # Where a process died, joblib, submitit and Ray raise instead of returning: the records say what is done.
+            lost = Failure("exception", f"{type(error).__name__}: {error}".splitlines()[0], log=folder)
+            records = (SweepPaths(Path(folder)).run(p.cell.run_id).record for p in planned)
+            return [None if is_completed(record, RunRecord) else lost for record in records]
         errors = [r._return_value if r.status.name == "FAILED" else None for r in results]
         return [
             None if e is None else getattr(e, "failure", Failure("exception", f"{type(e).__name__}: {e}"))
