@@ -1,0 +1,146 @@
+"""A sweep against the shell loop that it replaces, and what starting, repeating and planning cost.
+
+    python -m benchmarks.speed                       # all of it, about 20 minutes on two cores
+    python -m benchmarks.speed --iterations 300      # with the model's own recipe
+
+The grid sigma=0,0.05,0.1 x when=train,always x seed=0,1 (12 runs, 6 trainings) of the built-in model is made once by
+twelve commands one after the other, each with a folder of its own, and once by one command. The trainings are shortened
+to 100 iterations by default, which favours the loop less than it seems: its starts weigh more, its repeated trainings
+less. Repeating and planning are those of the smallest real model, whose runs take a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ablation.launch import Limits, Outcome, Task, launch, preload
+from ablation.progress import Progress
+from benchmarks.machine import write_result
+
+MODEL = Path(__file__).parents[1] / "tests" / "assets" / "micro_rcnn.yaml"
+MICRO = (
+    *("model.name=micro", f"model.config={MODEL}", "model.weights=''"),
+    *("dataset.train_size=8", "dataset.test_size=4", "dataset.image_size=64"),
+)
+
+
+def seconds_of(*overrides: str) -> float:
+    """Wall-clock seconds of one command."""
+    started = time.monotonic()
+    command = [sys.executable, "-W", "ignore", "-m", "ablation.run", *overrides]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def loop_and_sweep(root: Path, iterations: int) -> dict[str, float]:
+    """Seconds of the loop and of the sweep, for the whole grid and for its six distinct trainings."""
+    common = [f"schedule.iterations={iterations}", f"dataset.folder={root / 'data'}"]
+    seconds_of(*common, "schedule.iterations=1", f"sweep.root={root / 'first'}")  # makes the data set, for both
+    loop = {}
+    for sigma, when, seed in itertools.product(("0", "0.05", "0.1"), ("train", "always"), ("0", "1")):
+        cell = [f"noise.sigma={sigma}", f"noise.when={when}", f"seed={seed}"]
+        loop[when, sigma, seed] = seconds_of(*common, *cell, f"sweep.root={root / '-'.join((sigma, when, seed))}")
+    grid = ["noise.sigma=0,0.05,0.1", "seed=0,1"]
+    return {
+        "loop, 12 runs": sum(loop.values()),
+        "sweep, 12 runs": seconds_of("-m", *common, *grid, "noise.when=train,always", f"sweep.root={root / 'all'}"),
+        "loop, 6 trainings": sum(s for (when, _, _), s in loop.items() if when == "train"),
+        "sweep, 6 trainings": seconds_of("-m", *common, *grid, f"sweep.root={root / 'six'}"),
+    }
+
+
+class _FirstIteration:
+    """Notes when a task was asked for and when its first iteration was done."""
+
+    def __init__(self) -> None:
+        self.asked = self.done = 0.0
+
+    def started(self, _name: str) -> None:
+        pass
+
+    def progressed(self, _name: str, update: Progress) -> None:
+        if update.stage == "train" and not self.done:
+            self.done = time.monotonic()
+
+    def ended(self, outcome: Outcome) -> None:
+        if outcome.failure is not None:
+            raise RuntimeError(outcome.failure.message)
+
+    def ticked(self) -> None:
+        pass
+
+
+def start_up(root: Path) -> dict[str, float]:
+    """Seconds from the request for one more training to the end of its first iteration, and what an iteration takes."""
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from ablation.execute import execute
+    from ablation.run import configuration
+
+    sys.path.insert(0, str(Path(__file__).parents[1] / "ablation" / "plugins"))
+    preload(["ablation.warm"])
+    first: list[float] = []
+    for seed in range(6):
+        with initialize_config_dir(str(configuration()), version_base="1.3"):
+            overrides = [f"seed={seed}", "schedule.iterations=2", "sweep.log_period=1", f"sweep.root={root}"]
+            composed = compose("config", overrides=[*overrides, "dataset.test_size=8", "noise.sigma=0.1"])
+        watcher = _FirstIteration()
+        container: Any = OmegaConf.to_container(composed, resolve=True)
+        watcher.asked = time.monotonic()
+        launch([Task("training", execute, (container,), root / "log.txt")], [{}], Limits(), watcher)
+        first.append(watcher.done - watcher.asked)
+    # The first request starts the server and makes the data set; the others are what one more training costs.
+    return {"to the end of the first iteration": sorted(first[1:])[len(first[1:]) // 2]}
+
+
+def repeat_and_plan(root: Path, cells: int) -> dict[str, float]:
+    """Seconds of repeating a finished sweep, and of planning a thousand new cells."""
+    sigmas = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(cells))
+    finished = ["-m", *MICRO, f"sweep.root={root}", "noise.when=eval", f"noise.sigma={sigmas}"]
+    made = seconds_of(*finished)
+    grid = ["noise=gaussian,uniform,speckle,dropout", "noise.when=train,eval,always", "seed=range(12)"]
+    new = [*grid, "noise.sigma=0.11,0.12,0.13,0.14,0.15,0.16,0.17", "sweep.dry_run=true"]
+    return {
+        f"making {cells} runs": made,
+        f"repeating {cells} finished runs": seconds_of(*finished),
+        "planning 1,008 new runs": seconds_of("-m", *MICRO, f"sweep.root={root}", *new),
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, leave a JSON file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--iterations", type=int, default=100, help="of each training of the grid")
+    parser.add_argument("--cells", type=int, default=300, help="of the finished sweep")
+    given = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        found = start_up(root / "start")
+        found |= repeat_and_plan(root / "repeat", given.cells)
+        found |= loop_and_sweep(root / "grid", given.iterations)
+    ratios = {n: found[f"loop, {n}"] / found[f"sweep, {n}"] for n in ("12 runs", "6 trainings")}
+    table = Table("what", "seconds", box=None)
+    for name, seconds in found.items():
+        table.add_row(name, f"{seconds:.2f}")
+    console = Console()
+    console.print(table)
+    for name, ratio in ratios.items():
+        console.print(f"{name}: the sweep is {ratio:.2f} times as fast as the loop.")
+    rows: list[dict[str, object]] = [{"what": name, "seconds": seconds} for name, seconds in found.items()]
+    console.print(f"Written: {write_result('speed', rows)}")
+
+
+if __name__ == "__main__":
+    main()
