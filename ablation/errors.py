@@ -41,13 +41,19 @@ class NoiseNotApplied(RunError):
     kind = "no-noise"
 
 
+class Busy(RunError):
+    """Another process is at work on the same thing; nothing was done here."""
+
+    kind = "busy"
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error tells of lack of memory, of the host's or of a device's; torch has several words for it."""
     words = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
-class Busy(RunError):
-    """Another process is at work on the same thing; nothing was done here."""
-
-    kind = "busy"
+def is_out_of_space(error: BaseException) -> bool:
+    """Whether an error tells of a full disk or quota; torch.save says only that a write failed."""
+    words = str(error).lower()
+    return any(sign in words for sign in ("no space left", "quota exceeded", "pytorchstreamwriter failed writing"))

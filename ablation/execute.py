@@ -20,11 +20,10 @@ from torch import nn
 from ablation import models, provenance
 from ablation.config import RunConfig, validated
 from ablation.datasets.files import check, locate, prepare
-from ablation.errors import Busy, Diverged, Interrupted, RecordError, RunError, is_out_of_memory
+from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
 from ablation.record import (
-    Failure,
     Record,
     RunPaths,
     RunRecord,
@@ -32,6 +31,7 @@ from ablation.record import (
     SweepPaths,
     TrainingPaths,
     TrainingRecord,
+    failure_of,
     read_record,
     replacing,
     whole_record,
@@ -165,23 +165,6 @@ def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
-
-
-def failure_of(error: Exception, log: Path) -> Failure:
-    """What went wrong, by kind, with the advice that fits."""
-    text = f"{type(error).__name__}: {error}"
-    again = "Repeat the same command; finished runs are skipped."
-    match error:
-        case Interrupted():
-            return Failure(error.kind, str(error), "Repeat the same command; it goes on from there.", str(log))
-        case Diverged():
-            return Failure(error.kind, str(error), "Lower schedule.lr or noise.sigma.", str(log))
-        case RunError():
-            return Failure(error.kind, str(error), again, str(log))
-        case _ if is_out_of_memory(error):
-            return Failure("out-of-memory", text, f"Lower schedule.batch_size. {again}", str(log))
-        case _:
-            return Failure("exception", text, f"The log holds the traceback. {again}", str(log))
 
 
 def _completed(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:

@@ -22,7 +22,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ablation.config import NoiseConfig, NoiseScheduleConfig, Phase
 from ablation.errors import NoiseNotApplied
-from ablation.models import noise_levels
+from ablation.models import bottom_up, noise_levels
 from ablation.noise.base import Noise, rms
 from ablation.record import LevelTelemetry
 
@@ -86,7 +86,7 @@ class Injection:
         ]
         for level in self._levels.stages:
             # The stage itself, not the dict that the network returns: deeper stages see the noise too.
-            stage = getattr(self._model.backbone.bottom_up, level)
+            stage = getattr(bottom_up(self._model), level)
             self._handles.append(stage.register_forward_hook(partial(self._after_stage, level=level)))
         if self._levels.outputs:
             self._attach_outputs(self._levels.outputs)

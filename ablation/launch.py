@@ -25,9 +25,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ablation import progress
-from ablation.errors import Interrupted, is_out_of_memory
+from ablation.errors import Interrupted
 from ablation.progress import Progress
-from ablation.record import Failure
+from ablation.record import Failure, failure_of
 
 logger = logging.getLogger(__name__)
 
@@ -273,7 +273,7 @@ def _work(connection: Connection, task: Task, slot: Mapping[str, str], folder: s
         result = task.function(*task.arguments)
     except Exception as error:
         traceback.print_exc()
-        connection.send(("failure", _explained(error, task.log)))
+        connection.send(("failure", failure_of(error, task.log)))
     else:
         connection.send(("result", result))
     finally:
@@ -298,10 +298,3 @@ def _stop_with(connection: Connection) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-
-
-def _explained(error: Exception, log: Path) -> Failure:
-    text = f"{type(error).__name__}: {error}"
-    if is_out_of_memory(error):
-        return Failure("out-of-memory", text, "Lower schedule.batch_size and repeat the same command.", str(log))
-    return Failure(getattr(error, "kind", "exception"), text, "The log holds the traceback.", str(log))

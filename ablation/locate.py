@@ -39,6 +39,25 @@ def config_file(name: str) -> Path:
     )
 
 
+def needs_unsafe_loader(path: Path) -> bool:
+    """Whether a config file, or one that it builds on, holds Python code in its YAML.
+
+    detectron2's RetinaNet computes its anchor sizes so. Code of detectron2's own zoo is as good as detectron2.
+
+    Raises:
+        ConfigError: the code stands in a file that is not of the zoo.
+    """
+    holding = [file for file in _with_bases(path) if _python_tags(file, *_state(file))]
+    zoo = _zoo_folder()
+    for file in holding:
+        if zoo is None or not file.is_relative_to(zoo.resolve()):
+            raise ConfigError(
+                f"model.config: {file} holds Python code ({_python_tags(file, *_state(file))[0]}), which is run from "
+                "files of detectron2's model zoo only. Write the values out."
+            )
+    return bool(holding)
+
+
 def weights_file(name: str) -> Path | None:
     """The local file behind `model.weights`; None for no weights and for addresses that detectron2 fetches.
 
@@ -87,6 +106,12 @@ def _bases(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
         )
     bases = content.get("_BASE_", [])
     return tuple(map(str, bases)) if isinstance(bases, list) else (str(bases),)
+
+
+@lru_cache(maxsize=256)
+def _python_tags(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+    tags = (getattr(event, "tag", None) or "" for event in yaml.parse(path.read_bytes(), _Loader))
+    return tuple(tag for tag in tags if tag.startswith("tag:yaml.org,2002:python/"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

@@ -17,7 +17,7 @@ from ablation.config import ModelConfig, RunConfig, ScheduleConfig, flattened
 from ablation.datasets.files import Contents
 from ablation.errors import ConfigError, RunError
 from ablation.levels import Levels
-from ablation.locate import config_file, weights_file
+from ablation.locate import config_file, needs_unsafe_loader, weights_file
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def build(cfg: CfgNode) -> nn.Module:
     """
     try:
         model: nn.Module = build_model(cfg)
-    except (KeyError, AssertionError, ValueError, AttributeError) as error:
+    except (KeyError, AssertionError, ValueError, AttributeError, ImportError) as error:
         raise ConfigError(
             f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and "
             "model.overrides."
@@ -80,12 +80,20 @@ def noise_levels(model: nn.Module) -> Levels:
     """The levels of a model, and which of them each consumer reads."""
     parts: Any = model
     outputs = tuple(parts.backbone.output_shape())
-    bottom_up = getattr(parts.backbone, "bottom_up", None)
-    stages = bottom_up.output_shape() if bottom_up is not None else ()
-    below = tuple(level for level in stages if isinstance(getattr(bottom_up, level, None), nn.Module))
+    network: Any = bottom_up(model)
+    # A ResNet names all its stages; its output_shape only those that something above it reads.
+    stages = getattr(network, "stage_names", None) or network.output_shape()
+    below = tuple(level for level in stages if isinstance(getattr(network, level, None), nn.Module))
     consumers = (getattr(parts, name, None) for name in ("proposal_generator", "roi_heads"))
     read = (None if c is None else tuple(getattr(c, "in_features", outputs)) for c in consumers)
     return Levels(outputs, below, *read)
+
+
+def bottom_up(model: nn.Module) -> nn.Module:
+    """The network below a feature pyramid; the backbone itself where there is no pyramid."""
+    backbone: Any = model.backbone
+    network: nn.Module = getattr(backbone, "bottom_up", backbone)
+    return network
 
 
 def probe_levels(model: Mapping[str, Any]) -> Levels:
@@ -100,7 +108,7 @@ def _file_config(model: ModelConfig) -> CfgNode:
     cfg = get_cfg()
     path = config_file(model.config)
     try:
-        cfg.merge_from_file(str(path), allow_unsafe=False)
+        cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
         for key, value in flattened(model.overrides).items():
             cfg.merge_from_list([key, value])
     except (KeyError, AssertionError, ValueError, AttributeError) as error:

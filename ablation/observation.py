@@ -129,7 +129,7 @@ def captured(model: Any, noise: NoiseConfig) -> Iterator[Captured]:
     found = Captured()
     handles = [model.backbone.register_forward_pre_hook(partial(_keep_padded, found))]
     for level in models.noise_levels(model).stages:
-        stage = getattr(model.backbone.bottom_up, level)
+        stage = getattr(models.bottom_up(model), level)
         handles.append(stage.register_forward_hook(partial(_keep_stage, found, level)))
     if noise.destination == "both":
         handles.append(model.backbone.register_forward_hook(partial(_keep_outputs, found)))

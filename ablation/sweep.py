@@ -63,6 +63,18 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
         return
     _check_versions(planned)
     _remember(planned, arguments)
+    try:
+        _work(planned, launch_runs, console)
+        _tell(planned, console)
+    except OSError as error:
+        raise AblationError(
+            f"{error.filename or planned.paths.folder} cannot be written: {error.strerror}. Mend that and repeat the "
+            "same command; finished runs are skipped."
+        ) from error
+
+
+def _work(planned: Plan, launch_runs: Launch, console: Console) -> None:
+    """Run what is left: one run for each training first, then those that share one."""
     leading, sharing = planned.waves
     failures = _work_through(planned.paths, leading, launch_runs, console)
     if not _is_stopped(failures):
@@ -75,7 +87,6 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
         if leading and left:
             console.print(f"Evaluations left, of trainings that are done now: {len(left)}.")
         _work_through(planned.paths, left, launch_runs, console)
-    _tell(planned, console)
 
 
 _Failures = list[tuple[PlannedCell, Failure]]

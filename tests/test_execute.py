@@ -8,8 +8,8 @@ import torch
 from filelock import FileLock
 
 from ablation.errors import Busy, Diverged, Interrupted
-from ablation.execute import execute, failure_of
-from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, read_record, write_record
+from ablation.execute import execute
+from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, failure_of, read_record, write_record
 
 
 @pytest.fixture

@@ -158,3 +158,35 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of a few MiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a tmpfs")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_a_failed_row_that_says_so_and_more_space_mends_it(command, small_disk, tmp_path):
+    own = [o.replace(str(tmp_path / "sweeps"), str(small_disk)) for o in command]
+    overrides = [f"dataset.folder={tmp_path / 'data'}", "noise.sigma=0,0.2,0.5", "hydra.launcher.workers=1"]
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(bytes((6 << 20) - 900_000))  # room for one training's weights and all records
+    full = finish(own, *overrides, status=1)
+    assert "No space left" in full.stderr or "failed writing" in full.stderr
+    folder = SweepPaths(small_disk / "micro-shapes")
+    records = [read_record(path, RunRecord) for path in folder.folder.glob("runs/*/record.json")]
+    assert {r.status for r in records} <= {Status.COMPLETED, Status.FAILED}
+    assert {r.error.kind for r in records if r.error} == {"out-of-space"}
+    ballast.unlink()
+    subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
+    finish(own, *overrides)
+    assert list(rows(folder).status) == ["completed"] * 3

@@ -1,0 +1,124 @@
+"""Every model of detectron2's zoo: its levels are found, and noise reaches them in training and in inference."""
+
+import re
+from pathlib import Path
+
+import detectron2
+import pytest
+import torch
+from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
+from detectron2.utils.events import EventStorage
+
+from ablation import models
+from ablation.config import ModelConfig, validated
+from ablation.errors import ConfigError
+from ablation.injection import Injection
+
+ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
+CONFIGS = sorted(str(path.relative_to(ZOO)) for path in ZOO.glob("*/*.yaml"))
+COMPILED = [name for name in CONFIGS if "dconv" in name]
+
+# One of each family, narrow enough for a step on a CPU core.
+FAMILIES = {
+    "faster_rcnn": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
+    "faster_rcnn_c4": "COCO-Detection/faster_rcnn_R_50_C4_1x.yaml",
+    "faster_rcnn_dc5": "COCO-Detection/faster_rcnn_R_50_DC5_1x.yaml",
+    "retinanet": "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
+    "rpn": "COCO-Detection/rpn_R_50_FPN_1x.yaml",
+    "mask_rcnn": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
+    "mask_rcnn_c4": "COCO-InstanceSegmentation/mask_rcnn_R_50_C4_1x.yaml",
+    "cascade_mask_rcnn": "Misc/cascade_mask_rcnn_R_50_FPN_1x.yaml",
+    "keypoint_rcnn": "COCO-Keypoints/keypoint_rcnn_R_50_FPN_1x.yaml",
+    "panoptic_fpn": "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.yaml",
+    "semantic_fpn": "Misc/semantic_R_50_FPN_1x.yaml",
+}
+NARROW = {
+    "MODEL.DEVICE": "cpu",
+    "MODEL.RESNETS.WIDTH_PER_GROUP": 4,
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": 4,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
+    "MODEL.FPN.OUT_CHANNELS": 8,
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 8,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 8,
+    "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 50,
+    "MODEL.RPN.POST_NMS_TOPK_TRAIN": 20,
+    "MODEL.RPN.PRE_NMS_TOPK_TEST": 50,
+    "MODEL.RPN.POST_NMS_TOPK_TEST": 20,
+}
+
+
+def _group(config):
+    return ModelConfig(name="x", config=config, weights="", overrides={})
+
+
+@pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
+def test_every_config_of_the_zoo_is_built_and_tells_its_levels(config):
+    levels = models.probe_levels(_group(config).model_dump())
+    is_pyramid = "C4" not in config and "DC5" not in config
+    outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
+    assert levels.outputs == (outputs if is_pyramid else ("res4",) if "C4" in config else ("res5",))
+    assert set(levels.stages) >= {"res2", "res3", "res4"}
+
+
+@pytest.mark.parametrize("config", COMPILED)
+def test_a_config_that_needs_a_compiled_detectron2_says_so(config):
+    if hasattr(detectron2, "_C"):
+        pytest.skip("this detectron2 is compiled")
+    with pytest.raises(ConfigError, match=r"detectron2 cannot build this model: .*DeformConv"):
+        models.probe_levels(_group(config).model_dump())
+
+
+def _images(cfg):
+    """Two images with one object each, with everything that some family's training asks for."""
+    images = []
+    for number in range(2):
+        instances = Instances((64, 64))
+        instances.gt_boxes = Boxes(torch.tensor([[8.0, 8.0, 48.0, 40.0]]))
+        instances.gt_classes = torch.tensor([0])
+        mask = torch.zeros(1, 64, 64, dtype=torch.bool)
+        mask[:, 8:40, 8:48] = True
+        instances.gt_masks = BitMasks(mask)
+        points = torch.tensor([[[20.0, 20.0, 2.0]] * cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS])
+        instances.gt_keypoints = Keypoints(points)
+        pixels = torch.randint(256, (3, 64, 64), generator=torch.Generator().manual_seed(number))
+        image = {"image": pixels, "instances": instances, "height": 64, "width": 64, "image_id": number}
+        images.append({**image, "sem_seg": torch.zeros(64, 64, dtype=torch.long), "proposals": instances})
+    return images
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_noise_reaches_training_and_inference_of_every_family(compose, micro, family):
+    cfg = models._file_config(_group(FAMILIES[family]))
+    for key, value in NARROW.items():
+        cfg.merge_from_list([key, value])
+    cfg.INPUT.MASK_FORMAT = "bitmask"
+    torch.manual_seed(0)
+    model = models.build(cfg)
+    levels = models.noise_levels(model)
+    asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
+    grid = f"noise.levels=[{','.join(asked)}]"
+    noise = validated(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise
+    images = _images(cfg)
+    with EventStorage(0), Injection(model.train(), noise, phase="train") as training:
+        losses = model(images)
+        sum(losses.values()).backward()
+    training.check_applied()
+    assert set(training.telemetry()) == set(asked)
+    assert all(torch.isfinite(loss) for loss in losses.values())
+    with torch.no_grad(), Injection(model.eval(), noise, phase="eval") as inference:
+        assert len(model(images)) == 2
+    inference.check_applied()
+    assert inference.telemetry()["res2"].sigma == pytest.approx(0.5, rel=0.2)
+
+
+def test_python_code_in_a_users_yaml_is_refused(tmp_path):
+    base = ZOO / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"
+    own = tmp_path / "own.yaml"
+    own.write_text(f"_BASE_: {base}\nSEED: 3\n")
+    assert models._file_config(_group(str(own))).SEED == 3  # the code is in detectron2's own base
+    own.write_text("MODEL:\n  X: !!python/object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match=re.escape(f"{own} holds Python code")):
+        models._file_config(_group(str(own)))
+    own.write_text("%TAG !p! tag:yaml.org,2002:python/\n---\nMODEL: !p!object/apply:os.getcwd []\n")
+    with pytest.raises(ConfigError, match=r"is no detectron2 config|holds Python code"):
+        models._file_config(_group(str(own)))
