@@ -102,15 +102,36 @@ class ShapesConfig(_Group):
     folder: str
 
 
-class CocoJsonConfig(_Group):
-    """COCO-format files by path."""
+class _CocoFormat(_Group):
+    """classes: names of the categories to keep, null for all; folder: for the files that keeping them needs."""
 
     name: Name
+    classes: Annotated[list[str], Field(min_length=1)] | None
+    folder: str
+
+
+class CocoConfig(_CocoFormat):
+    """The usual tree of COCO: root/annotations/instances_train2017.json, root/train2017, the same for val."""
+
+    type: Literal["coco"]
+    root: str
+    year: int
+
+
+class CocoJsonConfig(_CocoFormat):
+    """COCO-format files by path."""
+
     type: Literal["coco_json"]
     train_json: str
     train_images: str
     test_json: str
     test_images: str
+
+
+DatasetConfig = ShapesConfig | CocoConfig | CocoJsonConfig
+
+
+_DATASETS = {"shapes": ShapesConfig, "coco": CocoConfig, "coco_json": CocoJsonConfig}
 
 
 class NoiseScheduleConfig(_Group):
@@ -215,7 +236,7 @@ class RunConfig(_Group):
     """One cell of a grid: everything that decides one run."""
 
     model: ModelConfig
-    dataset: Annotated[ShapesConfig | CocoJsonConfig, Field(discriminator="type")]
+    dataset: Annotated[DatasetConfig, Field(discriminator="type")]
     noise: NoiseConfig
     schedule: ScheduleConfig
     evaluation: EvaluationConfig
@@ -340,5 +361,5 @@ def _known_beside(key: str, composed: Mapping[str, Any]) -> list[str]:
     for part in parent.split(".") if parent else []:
         schema = schema.model_fields[part].annotation
         if part == "dataset":
-            schema = ShapesConfig if _value_at(composed, "dataset.type") == "shapes" else CocoJsonConfig
+            schema = _DATASETS[_value_at(composed, "dataset.type")]
     return [f"{parent}.{name}" if parent else name for name in schema.model_fields]

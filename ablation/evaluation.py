@@ -16,8 +16,9 @@ from torch import nn
 
 from ablation import progress
 from ablation.config import RunConfig
+from ablation.datasets.annotations import Split, check
 from ablation.datasets.catalog import evaluation_loader, register
-from ablation.datasets.files import Split, check, locate
+from ablation.datasets.files import locate
 from ablation.injection import Injection
 from ablation.progress import Progress
 from ablation.record import LevelTelemetry

@@ -19,7 +19,8 @@ from torch import nn
 
 from ablation import models, provenance
 from ablation.config import RunConfig, validated
-from ablation.datasets.files import check, locate, prepare
+from ablation.datasets.annotations import check
+from ablation.datasets.files import locate, prepare
 from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify

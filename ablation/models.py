@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from ablation.config import ModelConfig, RunConfig, ScheduleConfig, flattened
-from ablation.datasets.files import Contents
+from ablation.datasets.annotations import Contents
 from ablation.errors import ConfigError, RunError
 from ablation.levels import Levels
 from ablation.locate import config_file, needs_unsafe_loader, weights_file

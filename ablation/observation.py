@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from ablation import models
 from ablation.config import NoiseConfig, RunConfig
+from ablation.datasets.annotations import check
 from ablation.datasets.catalog import register
-from ablation.datasets.files import check, locate, prepare
+from ablation.datasets.files import locate, prepare
 from ablation.errors import DataError
 from ablation.injection import Injection
 from ablation.record import LevelTelemetry

@@ -19,6 +19,7 @@ NEEDS = {
     "noise=channel_dropout": ["noise.sigma=0.1"],
     "noise=dropblock": ["noise.sigma=0.1"],
     "dataset=coco_json": [f"dataset.{key}=x" for key in ("train_json", "train_images", "test_json", "test_images")],
+    "dataset=coco": ["dataset.root=x"],
     "experiment=deepmirror": ["noise.sigma=0.11547"],
 }
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
@@ -106,7 +107,7 @@ def test_a_configuration_cannot_be_changed(compose):
         ("schedule.batch_size", 0, "schedule.batch_size must be >= 1, got 0."),
         ("schedule.lr", 0.0, "schedule.lr must be > 0, got 0.0."),
         ("schedule.lr", float("inf"), "schedule.lr must be a finite number, got inf."),
-        ("dataset.type", "voc", "dataset.type must be 'shapes' or 'coco_json', got 'voc'."),
+        ("dataset.type", "voc", "dataset.type must be 'shapes' or 'coco' or 'coco_json', got 'voc'."),
         ("dataset.train_size", 0, "dataset.train_size must be >= 1, got 0."),
         ("dataset.image_size", 32, "dataset.image_size must be >= 64, got 32."),
         ("dataset.folder", 3, "dataset.folder must be text, got 3."),

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pycocotools.coco import COCO
 
 from ablation.config import CocoJsonConfig, ShapesConfig, validated
-from ablation.datasets import files, shapes
-from ablation.datasets.files import Split, check, check_categories, fingerprint, locate, prepare
+from ablation.datasets import annotations, shapes
+from ablation.datasets.annotations import Split, check
+from ablation.datasets.files import check_categories, fingerprint, locate, prepare
 from ablation.errors import DataError
 
 ROOT = Path(__file__).parents[1]
@@ -258,11 +260,18 @@ def test_coco_with_an_arbitrary_value_anywhere_is_accepted_or_refused_in_words(v
     _never_surprises(folder, changed)
 
 
-def _coco(folder):
+def _coco(folder, classes=None):
     train, images = str(folder / "train.json"), str(folder / "images")
     test = str(folder / "test.json")
     return CocoJsonConfig(
-        name="n", type="coco_json", train_json=train, test_json=test, train_images=images, test_images=images
+        name="n",
+        type="coco_json",
+        train_json=train,
+        test_json=test,
+        train_images=images,
+        test_images=images,
+        classes=classes,
+        folder=str(folder / "cache"),
     )
 
 
@@ -274,8 +283,61 @@ def test_the_fingerprint_follows_annotations_and_images_and_not_the_place(coco_f
     assert fingerprint(_coco(edited), "train") != before
     with (one / "images" / "1.png").open("ab") as image:
         image.write(b"more")
-    files._check.cache_clear()  # image files are looked at once per process and annotation file
+    annotations._check.cache_clear()  # image files are looked at once per process and annotation file
     assert fingerprint(_coco(one), "train") != before
+
+
+@pytest.fixture
+def coco_tree(coco_folder, tmp_path):
+    """COCO as it is unpacked, with a crowd, an RLE, a gap in the ids and an image without an object."""
+
+    def edit(data):
+        data["annotations"][0].update(iscrowd=1, segmentation={"size": [64, 64], "counts": [0, 64 * 64]})
+        data["annotations"][2].update(segmentation={"size": [64, 64], "counts": [10, 100, 64 * 64 - 110]})
+        data["annotations"] = [a for a in data["annotations"] if a["image_id"] != 3]
+
+    made = coco_folder("flat", images=3, edit=edit)
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    for split, name in (("train", "train2017"), ("test", "val2017")):
+        shutil.copy(made / f"{split}.json", root / "annotations" / f"instances_{name}.json")
+        shutil.copytree(made / "images", root / name)
+    return root
+
+
+def _unpacked(compose, root, *overrides):
+    return validated(compose("dataset=coco", f"dataset.root={root}", f"sweep.root={root}/sweeps", *overrides)).dataset
+
+
+def test_coco_as_it_is_unpacked_is_a_data_set(compose, coco_tree):
+    dataset = _unpacked(compose, coco_tree)
+    check_categories(dataset)
+    prepare(dataset)
+    contents = check(locate(dataset, "test"))
+    assert (contents.images, contents.instances, contents.has_masks, contents.has_rle) == (3, 4, True, True)
+    assert locate(dataset, "test").images == coco_tree / "val2017"
+
+
+def test_a_class_subset_is_that_of_pycocotools(compose, coco_tree):
+    dataset = _unpacked(compose, coco_tree, "dataset.classes=[box]")
+    prepare(dataset)
+    split = locate(dataset, "train")
+    whole, subset = COCO(coco_tree / "annotations" / "instances_train2017.json"), COCO(split.annotations)
+    ids = whole.getAnnIds(catIds=whole.getCatIds(catNms=["box"]))
+    assert subset.loadAnns(subset.getAnnIds()) == whole.loadAnns(ids)
+    assert subset.getImgIds() == whole.getImgIds()
+    assert check(split).categories == ((7, "box"),)
+
+
+def test_a_class_subset_is_another_data_set_and_known_before_it_is_made(coco_folder):
+    folder = coco_folder()
+    assert fingerprint(_coco(folder, ["box"]), "train") != fingerprint(_coco(folder), "train")
+    assert not (folder / "cache").exists()
+
+
+def test_a_class_that_is_none_is_refused_with_those_that_are(coco_folder):
+    with pytest.raises(DataError, match=r"dataset\.classes: 'bux' is not a category of .*Available: box, square\."):
+        check_categories(_coco(coco_folder(), ["bux"]))
 
 
 def _generated(folder, **changes):

@@ -6,8 +6,9 @@ import torch
 
 from ablation import models
 from ablation.config import NoiseScheduleConfig, validated
+from ablation.datasets.annotations import check
 from ablation.datasets.catalog import evaluation_loader, register
-from ablation.datasets.files import check, locate, prepare
+from ablation.datasets.files import locate, prepare
 from ablation.errors import ConfigError, NoiseNotApplied
 from ablation.injection import Injection, strength_at
 

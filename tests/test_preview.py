@@ -16,7 +16,8 @@ from PIL import Image
 
 from ablation import models, noise, panels, preview
 from ablation.config import validated
-from ablation.datasets.files import check, locate, prepare
+from ablation.datasets.annotations import check
+from ablation.datasets.files import locate, prepare
 from ablation.errors import AblationError, ConfigError
 from ablation.observation import captured, compare, observe
 

@@ -12,8 +12,9 @@ from detectron2.engine.hooks import HookBase
 
 from ablation import models, progress
 from ablation.config import validated
+from ablation.datasets.annotations import check
 from ablation.datasets.catalog import register, train_batches
-from ablation.datasets.files import check, locate, prepare
+from ablation.datasets.files import locate, prepare
 from ablation.errors import Diverged, Interrupted, NoiseNotApplied
 from ablation.record import TrainingPaths
 from ablation.training import Training

@@ -23,7 +23,7 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.datasets.files import Split
+from ablation.datasets.annotations import Split
 
 Batch = list[dict[str, Any]]
 

@@ -1,4 +1,4 @@
-"""The COCO-format files behind a `dataset` group: generated when built in, checked, fingerprinted. No torch."""
+"""The COCO-format files behind a `dataset` group: found, generated or filtered, and fingerprinted. No torch."""
 
 from __future__ import annotations
 
@@ -6,50 +6,22 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from dataclasses import asdict
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, Literal
 
 from filelock import FileLock
 
-from ablation.config import CocoJsonConfig, ShapesConfig
+from ablation.config import CocoConfig, CocoJsonConfig, DatasetConfig, ShapesConfig
+from ablation.datasets.annotations import Split, check
 from ablation.errors import DataError
+from ablation.record import write_text
 
 SplitName = Literal["train", "test"]
 
 
-@dataclass(frozen=True)
-class Split:
-    """One COCO annotation file and the folder that its file names start from."""
-
-    annotations: Path
-    images: Path
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a checked split holds.
-
-    fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
-    images, instances: counts; categories: id and name, in the order of the ids.
-    has_masks: every instance has a segmentation; has_rle: some are run-length encoded; crowds, which nobody
-    trains on, do not count.
-    """
-
-    fingerprint: str
-    images: int
-    instances: int
-    categories: tuple[tuple[int, str], ...]
-    has_masks: bool
-    has_rle: bool
-
-
-def fingerprint(dataset: ShapesConfig | CocoJsonConfig, split: SplitName) -> str:
-    """What identifies the content of a split; of the generated set without generating it.
+def fingerprint(dataset: DatasetConfig, split: SplitName) -> str:
+    """What identifies the content of a split; of a generated or filtered set without making it.
 
     Raises:
         DataError: the files are missing or are not COCO.
@@ -58,23 +30,37 @@ def fingerprint(dataset: ShapesConfig | CocoJsonConfig, split: SplitName) -> str
         # The images of a split do not depend on how many the other one has.
         other = "test_size" if split == "train" else "train_size"
         return f"shapes-{_hash_of(dataset.model_copy(update={other: 1}))}/{split}"
-    return check(locate(dataset, split)).fingerprint
+    content = check(_given(dataset, split)).fingerprint
+    return f"{content}/{'+'.join(sorted(dataset.classes))}" if dataset.classes else content
 
 
-def locate(dataset: ShapesConfig | CocoJsonConfig, split: SplitName) -> Split:
+def locate(dataset: DatasetConfig, split: SplitName) -> Split:
     """Where the files of a split are, or will be once `prepare` has run."""
     if isinstance(dataset, ShapesConfig):
         folder = _generated_folder(dataset)
         return Split(folder / f"{split}.json", folder / split)
-    if split == "train":
-        return Split(Path(dataset.train_json).expanduser(), Path(dataset.train_images).expanduser())
-    return Split(Path(dataset.test_json).expanduser(), Path(dataset.test_images).expanduser())
+    given = _given(dataset, split)
+    if not dataset.classes:
+        return given
+    digest = hashlib.sha256(fingerprint(dataset, split).encode()).hexdigest()[:12]
+    return Split(Path(dataset.folder) / f"{given.annotations.stem}-{digest}.json", given.images)
 
 
-def prepare(dataset: ShapesConfig | CocoJsonConfig) -> None:
-    """Generate the built-in set unless it is there; safe when several processes want it at once."""
-    if not isinstance(dataset, ShapesConfig):
-        return
+def prepare(dataset: DatasetConfig) -> None:
+    """Generate the built-in set, or write the annotations of the chosen classes, unless they are there.
+
+    Safe when several processes want them at once.
+    """
+    if isinstance(dataset, ShapesConfig):
+        _generate(dataset)
+    elif dataset.classes:
+        for split in ("train", "test"):
+            target = locate(dataset, split).annotations
+            if not target.exists():
+                write_text(target, json.dumps(_of_classes(_given(dataset, split), dataset.classes)))
+
+
+def _generate(dataset: ShapesConfig) -> None:
     from ablation.datasets.shapes import generate
 
     folder = _generated_folder(dataset)
@@ -95,232 +81,51 @@ def prepare(dataset: ShapesConfig | CocoJsonConfig) -> None:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def check_categories(dataset: ShapesConfig | CocoJsonConfig) -> None:
-    """Refuse a test split that numbers or names its categories otherwise than the training split.
+def check_categories(dataset: DatasetConfig) -> None:
+    """Refuse splits that number or name their categories differently, and chosen classes that they do not have.
 
     Raises:
         DataError: naming what differs, or as `check`.
     """
     if isinstance(dataset, ShapesConfig):
         return
-    splits = [locate(dataset, "train"), locate(dataset, "test")]
+    splits = [_given(dataset, "train"), _given(dataset, "test")]
     train, test = (dict(check(split).categories) for split in splits)
+    if unknown := sorted(set(dataset.classes or ()) - set(train.values())):
+        raise DataError(
+            f"dataset.classes: {', '.join(map(repr, unknown))} is not a category of {splits[0].annotations}. "
+            f"Available: {', '.join(sorted(train.values()))}."
+        )
     if train == test:
         return
     differing = sorted(key for key in train.keys() | test.keys() if train.get(key) != test.get(key))
     shown = "; ".join(f"id {key} is {train.get(key)!r} in one, {test.get(key)!r} in the other" for key in differing[:3])
     raise DataError(
-        f"The categories of {splits[0].annotations} and {splits[1].annotations} differ ({_shortened(shown)}). "
+        f"The categories of {splits[0].annotations} and {splits[1].annotations} differ ({shown}). "
         "Detections would be scored as other classes: give both files the same list of categories."
     )
 
 
-def check(split: Split) -> Contents:
-    """Read a split and refuse what is not COCO.
-
-    Raises:
-        DataError: naming the file, what is wrong with it and what to do.
-    """
-    try:
-        stat = split.annotations.stat()
-    except (OSError, ValueError) as error:  # ValueError: a path that no file system allows
-        raise _unreadable(split.annotations, error) from error
-    return _check(split, stat.st_mtime_ns, stat.st_size)
+def _given(dataset: CocoConfig | CocoJsonConfig, split: SplitName) -> Split:
+    """The user's own files of a split."""
+    if isinstance(dataset, CocoConfig):
+        root = Path(dataset.root).expanduser()
+        name = f"{'train' if split == 'train' else 'val'}{dataset.year}"
+        return Split(root / "annotations" / f"instances_{name}.json", root / name)
+    if split == "train":
+        return Split(Path(dataset.train_json).expanduser(), Path(dataset.train_images).expanduser())
+    return Split(Path(dataset.test_json).expanduser(), Path(dataset.test_images).expanduser())
 
 
-@lru_cache(maxsize=64)
-def _check(split: Split, _modified: int, _size: int) -> Contents:
-    raw = _read(split.annotations)
-    data = _parsed(raw, split.annotations)
-    images, annotations, categories = (
-        _section(data, key, split.annotations) for key in ("images", "annotations", "categories")
-    )
-    refuse = _Refusal(split.annotations)
-    names = _check_categories(categories, refuse)
-    _check_images(images, refuse)
-    _check_annotations(annotations, {i["id"]: i for i in images}, set(names), refuse)
-    digest = hashlib.sha256(raw)
-    for name, size in _image_sizes(images, split):
-        digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
-    segmentations = [a.get("segmentation") for a in annotations if not a.get("iscrowd")]
-    return Contents(
-        fingerprint=digest.hexdigest()[:16],
-        images=len(images),
-        instances=len(annotations),
-        categories=tuple(sorted(names.items())),
-        has_masks=bool(segmentations) and all(segmentations),
-        has_rle=any(isinstance(s, dict) for s in segmentations),
-    )
-
-
-@dataclass(frozen=True)
-class _Refusal:
-    path: Path
-
-    def __call__(self, where: str, problem: str) -> DataError:
-        return DataError(f"{self.path}: {where} {problem}. Mend the file and repeat the command.")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
-    reason = error.strerror if isinstance(error, OSError) else error
-    return DataError(
-        f"{path} cannot be read: {reason}. Give COCO files that exist (dataset.train_json, dataset.test_json)."
-    )
-
-
-def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}. Give a file in COCO format.") from error
-    if not isinstance(data, dict):
-        raise DataError(
-            f"{path} is not COCO: expected an object with images, annotations and categories, "
-            f"got {_kind(data)}. Give a file in COCO format."
-        )
-    return data
-
-
-def _section(data: dict[str, Any], key: str, path: Path) -> list[dict[str, Any]]:
-    section = data.get(key)
-    if not isinstance(section, list) or not all(isinstance(item, dict) for item in section):
-        given = f"got {_kind(section)}" if key in data else f"its keys are {_shown(list(data))}"
-        raise DataError(f"{path} is not COCO: {key!r} must be a list of objects, {given}. Give a file in COCO format.")
-    if not section:
-        raise DataError(f"{path} holds no {key}. Give a file with at least one.")
-    return section
-
-
-def _check_categories(categories: list[dict[str, Any]], refuse: _Refusal) -> dict[int, str]:
-    _check_ids(categories, "category", refuse)
-    for category in categories:
-        if not isinstance(category.get("name"), str):
-            raise refuse(f"category {category['id']}", f"has no name, got {_shown(category.get('name'))}")
-    return {c["id"]: c["name"] for c in categories}
-
-
-def _check_images(images: list[dict[str, Any]], refuse: _Refusal) -> None:
-    _check_ids(images, "image", refuse)
-    for image in images:
-        where = f"image {image['id']}"
-        if not isinstance(image.get("file_name"), str):
-            raise refuse(where, f"has no file_name, got {_shown(image.get('file_name'))}")
-        for side in ("width", "height"):
-            if not (_is_integer(image.get(side)) and image[side] > 0):
-                raise refuse(where, f"must have a {side} in pixels > 0, got {_shown(image.get(side))}")
-
-
-def _check_annotations(
-    annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]], categories: set[int], refuse: _Refusal
-) -> None:
-    _check_ids(annotations, "annotation", refuse)
-    for annotation in annotations:
-        where, image_id = f"annotation {annotation['id']}", annotation.get("image_id")
-        if not (_is_integer(image_id) and image_id in images):
-            raise refuse(where, f"belongs to image_id {_shown(image_id)}, which is not among the images")
-        if not (_is_integer(annotation.get("category_id")) and annotation["category_id"] in categories):
-            raise refuse(where, f"has category_id {_shown(annotation.get('category_id'))}, which is not a category")
-        box = annotation.get("bbox")
-        if not (isinstance(box, list) and len(box) == 4 and all(_is_finite(v) for v in box)):
-            raise refuse(where, f"must have a bbox [x, y, width, height] of finite numbers, got {_shown(box)}")
-        if box[2] < 0 or box[3] < 0:
-            raise refuse(where, f"has a bbox of negative size, got {_shown(box)}")
-        if "area" in annotation and not (_is_finite(annotation["area"]) and annotation["area"] >= 0):
-            raise refuse(where, f"must have an area in pixels >= 0, got {_shown(annotation['area'])}")
-        if annotation.get("iscrowd", 0) not in (0, 1):
-            raise refuse(where, f"must have an iscrowd of 0 or 1, got {_shown(annotation['iscrowd'])}")
-        _check_segmentation(annotation.get("segmentation"), images[image_id], where, refuse)
-
-
-def _check_segmentation(segmentation: object, image: dict[str, Any], where: str, refuse: _Refusal) -> None:
-    if segmentation is None or segmentation == []:
-        return
-    if isinstance(segmentation, dict):
-        _check_rle(segmentation, image, where, refuse)
-        return
-    if not isinstance(segmentation, list):
-        raise refuse(where, f"must have polygons or RLE as segmentation, got {_kind(segmentation)}")
-    for polygon in segmentation:
-        if not (isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0):
-            raise refuse(where, "has a polygon that is not a list of at least three x, y pairs")
-        if not all(_is_finite(v) for v in polygon):
-            raise refuse(where, "has a polygon with a value that is not a finite number")
-
-
-def _check_rle(rle: dict[str, Any], image: dict[str, Any], where: str, refuse: _Refusal) -> None:
-    counts, size = rle.get("counts"), rle.get("size")
-    expected = [image["height"], image["width"]]
-    if size != expected:
-        raise refuse(where, f"has an RLE of size {_shown(size)}, but its image has [height, width] {expected}")
-    if isinstance(counts, list):
-        # decoding trusts the runs; a wrong sum reads or leaves pixels that are not the image's
-        if not all(_is_integer(v) and v >= 0 for v in counts) or sum(counts) != expected[0] * expected[1]:
-            raise refuse(where, f"has RLE counts that are not whole numbers >= 0 of sum {expected[0] * expected[1]}")
-    elif not (isinstance(counts, str) and counts and counts.isascii()):
-        raise refuse(where, f"must have RLE counts as a string or a list of runs, got {_kind(counts)}")
-
-
-def _check_ids(items: list[dict[str, Any]], kind: str, refuse: _Refusal) -> None:
-    for item in items:
-        if not _is_integer(item.get("id")):
-            raise refuse(f"an entry of {kind}", f"has no integer id, got {_shown(item.get('id'))}")
-    repeated = [key for key, count in Counter(item["id"] for item in items).items() if count > 1]
-    if repeated:
-        raise refuse(f"{kind} id {repeated[0]}", f"stands there more than once ({len(repeated)} such ids)")
-
-
-def _image_sizes(images: list[dict[str, Any]], split: Split) -> Iterable[tuple[str, int]]:
-    missing = []
-    for image in images:
-        name = image["file_name"]
-        try:
-            stat = (split.images / name).stat()
-        except (OSError, ValueError):  # ValueError: a name that no file system allows
-            missing.append(name)
-            continue
-        if S_ISREG(stat.st_mode):
-            yield name, stat.st_size
-        else:
-            missing.append(name)
-    if missing:
-        raise DataError(
-            f"{len(missing)} of {len(images)} images of {split.annotations} are not in {split.images}, "
-            f"the first is {_shown(missing[0])}. Set the folder of the images (dataset.train_images, "
-            "dataset.test_images)."
-        )
-
-
-def _is_integer(value: object) -> bool:
-    # Integers of JSON have no limit; those of COCO's tools have 63 bits.
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
-
-
-def _is_finite(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "a list", str: "a string", bool: "true or false", type(None): "null"}
-    return names.get(type(value), "a number")
-
-
-def _shown(value: object) -> str:
-    """A value of the file, short and printable, whatever it is."""
-    try:
-        return _shortened(ascii(value))
-    except RecursionError:
-        return _kind(value)
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}..."
+def _of_classes(split: Split, classes: list[str]) -> dict[str, Any]:
+    """The annotations with these categories only; every image stays, as those without an object have false alarms."""
+    data: dict[str, Any] = json.loads(split.annotations.read_bytes())
+    categories = [c for c in data["categories"] if c["name"] in classes]
+    ids = {c["id"] for c in categories}
+    return data | {
+        "categories": categories,
+        "annotations": [a for a in data["annotations"] if a["category_id"] in ids],
+    }
 
 
 def _generated_folder(dataset: ShapesConfig) -> Path:

@@ -5,8 +5,8 @@ from PIL import Image
 
 from ablation import models
 from ablation.config import validated
+from ablation.datasets.annotations import Split, check
 from ablation.datasets.catalog import evaluation_loader, register
-from ablation.datasets.files import Split, check
 
 
 @pytest.fixture
