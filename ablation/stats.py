@@ -24,6 +24,8 @@ CONFIDENCE = 0.95
 
 FloatArray = NDArray[np.float64]
 
+_Table = Mapping[str, Sequence[Any]]  # columns by name
+
 
 class Interval(NamedTuple):
     """Both ends of an interval, in the unit of the metric."""
@@ -94,18 +96,19 @@ def estimate(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> list[Es
     runs: as Sweep.runs. The baseline of a cell has its seed, its factors outside `noise` and sigma 0: what else
     noise.* says has no meaning at sigma 0, and all such cells share a run.
     """
-    values = _values(runs, metric)
+    # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
+    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed"))}
+    values = _values(runs, metric).tolist()
     settings = [f for f in factors if not is_noise(f)]
-    baselines = {
-        key: _by_seed(values[group.index], group["seed"]) for key, group in _groups(runs[runs[SIGMA] == 0], settings)
-    }
+    quiet = [i for i, sigma in enumerate(table[SIGMA]) if sigma == 0]
+    baselines = {key: _by_seed(table, values, where) for key, where in _groups(table, settings, quiet).items()}
     estimates = []
-    for _, group in _groups(runs, factors):
-        first = group.iloc[0]
-        own = _by_seed(values[group.index], group["seed"])
-        baseline = baselines.get(_key(first, settings), {})
-        shown = {factor: first[factor] for factor in factors}
-        estimates.append(_estimate(shown, metric, group["seed"].nunique(), own, baseline, bool(first[SIGMA] == 0)))
+    for where in _groups(table, factors, range(len(runs))).values():
+        first = where[0]
+        own, baseline = _by_seed(table, values, where), baselines.get(_key(table, settings, first), {})
+        shown = {factor: table[factor][first] for factor in factors}
+        asked = len({table["seed"][i] for i in where})
+        estimates.append(_estimate(shown, metric, asked, own, baseline, table[SIGMA][first] == 0))
     return estimates
 
 
@@ -158,23 +161,21 @@ def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:
     return runs[metric].where(runs["status"] == Status.COMPLETED.value)
 
 
-def _by_seed(values: pd.Series[float], seeds: pd.Series[int]) -> dict[int, float]:
-    return {int(s): float(v) for v, s in zip(values, seeds, strict=True) if math.isfinite(v)}
+def _by_seed(table: _Table, values: Sequence[float], where: Sequence[int]) -> dict[int, float]:
+    return {int(table["seed"][i]): values[i] for i in where if math.isfinite(values[i])}
 
 
-def _groups(runs: pd.DataFrame, factors: Sequence[str]) -> list[tuple[tuple[str, ...], pd.DataFrame]]:
-    if runs.empty:
-        return []
-    keys = [_key(row, factors) for row in runs.to_dict("records")]
-    positions: dict[tuple[str, ...], list[int]] = {}
-    for position, key in enumerate(keys):
-        positions.setdefault(key, []).append(position)
-    return [(key, runs.iloc[where]) for key, where in positions.items()]
+def _groups(table: _Table, factors: Sequence[str], rows: Iterable[int]) -> dict[tuple[str, ...], list[int]]:
+    """The rows of each combination of factors, in their order."""
+    groups: dict[tuple[str, ...], list[int]] = {}
+    for row in rows:
+        groups.setdefault(_key(table, factors, row), []).append(row)
+    return groups
 
 
-def _key(row: Mapping[Any, Any] | pd.Series[Any], factors: Sequence[str]) -> tuple[str, ...]:
+def _key(table: _Table, factors: Sequence[str], row: int) -> tuple[str, ...]:
     # As text: NaN (no sigma set) must equal itself, and 0 read as an integer must not differ from 0.0 within a column.
-    return tuple(str(row[factor]) for factor in factors)
+    return tuple(str(table[factor][row]) for factor in factors)
 
 
 def _row(e: Estimate) -> dict[str, Any]:

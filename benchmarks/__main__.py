@@ -1,7 +1,9 @@
 """`python -m benchmarks`: every benchmark in turn; each prints a table and leaves a JSON file in results/."""
 
-from benchmarks import noise_overhead
+from benchmarks import chaos, noise_overhead, speed
 
 if __name__ == "__main__":
-    noise_overhead.main(["--model", "tiny"])
-    noise_overhead.main(["--model", "r50", "--pairs", "5", "--types", "gaussian"])
+    speed.main([])
+    chaos.main([])
+    noise_overhead.main(["--model", "tiny", "--pairs", "100"])
+    noise_overhead.main(["--model", "r50", "--pairs", "12", "--types", "gaussian"])

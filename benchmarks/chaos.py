@@ -101,24 +101,46 @@ def resumed(folder: Path) -> dict[str, list[int]]:
     return found
 
 
+def unfinished(folder: Path) -> set[str]:
+    """The trainings that have begun and have no completed record."""
+    records = {path.parent.name: path.read_text() for path in folder.glob("trainings/*/training.json")}
+    return {name for name, text in records.items() if '"status": "completed"' not in text}
+
+
 def disturb(root: Path, kills: int) -> list[dict[str, object]]:
-    """Kill, wait for the end, repeat the command, until enough were killed; then let it finish."""
+    """Kill, wait for the end, repeat the command, until enough were killed; then let it finish.
+
+    The work lost by a kill is what had been logged of the trainings that it left unfinished, less where the next
+    command took them up.
+    """
     rows: list[dict[str, object]] = []
-    while len(rows) < kills:
+    logged: dict[str, int] = {}
+    while True:
+        before = resumed(root / "micro-shapes")
         sweep = Sweep(root)
         recovered = sweep.seconds_to_first_iteration()
-        if rows and recovered is not None:
-            rows[-1].setdefault("seconds_to_recover", recovered)
-        time.sleep(random.uniform(0.1, 3.0))
+        is_enough = len(rows) == kills
         victim = random.choice(["worker", "controller", "everything"])
-        if recovered is not None and sweep.kill(victim):
-            rows.append({"victim": victim, "logged": sweep.logged()})
+        is_killed = False
+        if recovered is not None and not is_enough:
+            time.sleep(random.uniform(0.0, 1.5))
+            now = sweep.logged()
+            is_killed = sweep.kill(victim)
         sweep.process.wait()
         _wait_for_orphans(sweep.folder)
+        if logged and rows:
+            after = resumed(sweep.folder)
+            taken_up = {name: (after.get(name, [])[len(before.get(name, [])) :] or [0])[0] for name in logged}
+            rows[-1]["lost"] = [max(0, count - taken_up[name]) for name, count in logged.items()]
+            rows[-1]["seconds_to_recover"] = recovered
+        if is_enough:
+            return rows
+        logged = {}
+        if is_killed:
+            logged = {name: now[name] for name in unfinished(sweep.folder) if name in now}
+            rows.append({"victim": victim, "lost": []})
         if recovered is None:
             _forget_one_training(sweep.folder)  # all done before enough kills: let one start anew
-    subprocess.run(command(root), check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return rows
 
 
 def _wait_for_orphans(folder: Path) -> None:
@@ -154,28 +176,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows = disturb(wild, given.kills)
         expected, got = (pd.read_csv(root / "micro-shapes" / "report" / "runs.csv") for root in (calm, wild))
         pd.testing.assert_frame_equal(expected, got, check_exact=True)
-        starts = resumed(wild / "micro-shapes")
-    _add_losses(rows, starts)
-    table = Table("killed", "iterations lost", "s to recover", box=None)
+    table = Table("killed", "iterations lost, by training", "s to recover", box=None)
     for row in rows:
-        seconds = row.get("seconds_to_recover")
-        table.add_row(str(row["victim"]), str(row["lost"]), f"{seconds:.1f}" if isinstance(seconds, float) else "")
+        seconds, lost = row.get("seconds_to_recover"), row["lost"]
+        assert isinstance(lost, list)
+        assert all(count <= CHECKPOINT_PERIOD for count in lost), f"more was repeated than since a checkpoint: {lost}"
+        shown = f"{seconds:.1f}" if isinstance(seconds, float) else ""
+        table.add_row(str(row["victim"]), " + ".join(map(str, lost)) or "none was unfinished", shown)
     console.print(table)
     console.print(f"{len(rows)} kills; all {len(expected)} rows of runs.csv are the same to the last bit.")
     console.print(f"Written: {write_result('chaos', rows)}")
-
-
-def _add_losses(rows: list[dict[str, object]], starts: dict[str, list[int]]) -> None:
-    """Iterations logged at the kill, less where the training went on from; at most a checkpoint period each."""
-    taken = {name: iter(found) for name, found in starts.items()}
-    for row in rows:
-        logged = row.pop("logged")
-        assert isinstance(logged, dict)
-        lost = 0
-        for name, count in logged.items():
-            if count < ITERATIONS and (start := next(taken.get(name, iter(())), None)) is not None:
-                lost += max(0, count - start)
-        row["lost"] = lost
 
 
 if __name__ == "__main__":
