@@ -1,4 +1,4 @@
-"""What the fork server imports once, so that every run starts with it: torch, detectron2, the recipe and its writers."""
+"""What the fork server imports once, so that every run starts with it: torch, detectron2, recipe and writers."""
 
 import warnings
 

@@ -114,31 +114,32 @@ def disturb(root: Path, kills: int) -> list[dict[str, object]]:
     command took them up.
     """
     rows: list[dict[str, object]] = []
-    logged: dict[str, int] = {}
+    pending: dict[str, tuple[list[int], int]] = {}  # by training: where its loss is noted, and what had been logged
     while True:
         before = resumed(root / "micro-shapes")
         sweep = Sweep(root)
         recovered = sweep.seconds_to_first_iteration()
-        is_enough = len(rows) == kills
-        victim = random.choice(["worker", "controller", "everything"])
-        is_killed = False
+        if rows:
+            rows[-1].setdefault("seconds_to_recover", recovered)
+        is_enough, is_killed = len(rows) == kills, False
         if recovered is not None and not is_enough:
             time.sleep(random.uniform(0.0, 1.5))
-            now = sweep.logged()
+            victim, now = random.choice(["worker", "controller", "everything"]), sweep.logged()
             is_killed = sweep.kill(victim)
         sweep.process.wait()
         _wait_for_orphans(sweep.folder)
-        if logged and rows:
-            after = resumed(sweep.folder)
-            taken_up = {name: (after.get(name, [])[len(before.get(name, [])) :] or [0])[0] for name in logged}
-            rows[-1]["lost"] = [max(0, count - taken_up[name]) for name, count in logged.items()]
-            rows[-1]["seconds_to_recover"] = recovered
+        left = unfinished(sweep.folder)
+        for name, (losses, count) in list(pending.items()):
+            taken_up = resumed(sweep.folder).get(name, [])[len(before.get(name, [])) :]
+            if taken_up or name not in left:  # done without having been taken up: it had to begin anew
+                losses.append(max(0, count - (taken_up or [0])[0]))
+                del pending[name]
         if is_enough:
             return rows
-        logged = {}
         if is_killed:
-            logged = {name: now[name] for name in unfinished(sweep.folder) if name in now}
-            rows.append({"victim": victim, "lost": []})
+            losses = []
+            rows.append({"victim": victim, "lost": losses})
+            pending |= {name: (losses, now[name]) for name in left if name in now}
         if recovered is None:
             _forget_one_training(sweep.folder)  # all done before enough kills: let one start anew
 
