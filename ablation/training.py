@@ -81,7 +81,7 @@ class Training:
         """
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)
-            _forget_after(self._paths.metrics, self.iterations)
+        _forget_after(self._paths.metrics, self.iterations)
         self._trainer.register_hooks(self._hooks())
         with self._injection, self._stop:
             try:

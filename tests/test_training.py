@@ -137,12 +137,14 @@ def test_a_killed_training_repeats_only_what_came_after_its_checkpoint(train, tm
 
 
 def test_a_torn_checkpoint_is_set_aside_and_the_training_starts_anew(train, tmp_path, caplog):
-    _, weights, _ = train("whole")
+    _, weights, losses = train("whole")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "checkpoint.pth").write_bytes(b"PK\x03\x04 torn")
+    (tmp_path / "torn" / "metrics.jsonl").write_text('{"iteration": 0, "total_loss": 99.0}\n')
     with caplog.at_level(logging.WARNING):
-        _, weights_again, _ = train("torn")
+        _, weights_again, losses_again = train("torn")
     assert equal(weights, weights_again)
+    assert losses == losses_again  # what the lost attempt logged does not stay
     assert "set aside as checkpoint.torn" in caplog.text
 
 
