@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import os
 import platform
 import time
 from collections.abc import Iterator, Mapping
@@ -42,6 +43,8 @@ from ablation.record import (
 from ablation.training import Training
 
 logger = logging.getLogger(__name__)
+
+_RESERVED = 1 << 16  # bytes given back when something fails: a full disk has room for the record that says so
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
@@ -150,6 +153,8 @@ def _seconds_before(paths: TrainingPaths) -> float | None:
 def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
     """Record the start, log to a file beside the record, and record what goes wrong before it is raised."""
     write_record(path, start)
+    reserve = path.with_name(".reserve")
+    reserve.write_bytes(os.urandom(_RESERVED))
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
@@ -158,12 +163,14 @@ def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        reserve.unlink(missing_ok=True)
         logger.exception("%s", error)
         failure = failure_of(error, log)
         status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
         write_record(path, _ended(start, status, error=failure))
         raise
     finally:
+        reserve.unlink(missing_ok=True)
         root.removeHandler(handler)
         handler.close()
 

@@ -184,6 +184,7 @@ def test_a_full_disk_is_a_failed_row_that_says_so_and_more_space_mends_it(comman
     assert "No space left" in full.stderr or "failed writing" in full.stderr
     folder = SweepPaths(small_disk / "micro-shapes")
     records = [read_record(path, RunRecord) for path in folder.folder.glob("runs/*/record.json")]
+    assert {r.status for r in records} == {Status.COMPLETED, Status.FAILED}
     assert {r.error.kind for r in records if r.error} == {"out-of-space"}
     ballast.unlink()
     subprocess.run(["mount", "-o", "remount,size=60m", small_disk], check=True)
