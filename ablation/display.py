@@ -92,11 +92,11 @@ class _LiveTable:
         self._live.update(self._table())
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, caption=str(self._counter), caption_justify="left")
-        for heading in ("run", "stage", "progress", "loss", "left"):
+        table = Table(box=None, pad_edge=False, caption=str(self._counter), caption_justify="left", min_width=60)
+        for heading in ("run", "stage", "progress", "speed", "loss", "left"):
             table.add_column(heading, overflow="fold", justify="left" if heading in ("run", "stage") else "right")
         for name, update in self._counter.running.items():
-            table.add_row(name, *(_cells(update) if update else ("starting", "", "", "")))
+            table.add_row(name, *(_cells(update) if update else ("starting", "", "", "", "")))
         return table
 
 
@@ -110,18 +110,24 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _cells(update: Progress) -> tuple[str, str, str, str]:
+def _cells(update: Progress) -> tuple[str, str, str, str, str]:
     return (
         update.stage,
         f"{update.done}/{update.total}",
+        "" if update.rate is None else f"{update.rate:.2f}/s",
         "" if update.loss is None else f"{update.loss:.3f}",
         "" if update.seconds_left is None else clock(update.seconds_left),
     )
 
 
 def _told(update: Progress) -> str:
-    stage, done, loss, left = _cells(update)
-    return f"{stage} {done}" + (f", loss {loss}" if loss else "") + (f", {left} left" if left else "")
+    stage, done, rate, loss, left = _cells(update)
+    return (
+        f"{stage} {done}"
+        + (f", {rate}" if rate else "")
+        + (f", loss {loss}" if loss else "")
+        + (f", {left} left" if left else "")
+    )
 
 
 def _verdict(outcome: Outcome) -> str:

@@ -11,7 +11,7 @@ class Progress:
     """A moment of a run.
 
     stage: train or evaluate; done, total: iterations or batches of images; loss: total training loss;
-    seconds_left: estimate for this stage.
+    seconds_left: estimate for this stage; rate: steps of it per second.
     """
 
     stage: str
@@ -19,6 +19,7 @@ class Progress:
     total: int
     loss: float | None = None
     seconds_left: float | None = None
+    rate: float | None = None
 
 
 _listener: Callable[[Progress], None] | None = None

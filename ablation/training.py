@@ -178,7 +178,7 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
     def _report(self, done: int, total: int) -> None:
         speed = (time.perf_counter() - self._started) / (done - self._first)
         loss = self._training.losses.get("total_loss")
-        progress.tell(Progress("train", done, total, loss, speed * (total - done)))
+        progress.tell(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
         logger.info("Iteration %d of %d: loss %.4g, %.3f s per iteration.", done, total, loss or 0.0, speed)
 
 
