@@ -44,14 +44,15 @@ def channel_moments(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x·scale + shift in one pass and in the dtype of x.
+    """x·scale + shift in the dtype of x, computed in float32 at least: both terms may be far larger than their sum.
 
     x: N×C×H×W.
     scale, shift: N×C×1×1.
     """
     import torch
 
-    return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return torch.addcmul(shift.to(wide), x.to(wide), scale.to(wide)).to(x.dtype)
 
 
 def _positions(valid: Tensor) -> Tensor:
