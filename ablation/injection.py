@@ -38,10 +38,14 @@ class _Tally:
     signal: float = 0.0
     noise: float = 0.0
 
-    def measure(self, before: Tensor, after: Tensor, valid: Tensor | None) -> None:
+    def measure(self, before: Tensor, after: Tensor, valid: Tensor | None) -> LevelTelemetry:
+        """Add a call to the sums; what it alone showed."""
+        signal = float(rms(before, valid).square().mean())
+        noise = float(rms(after.detach().float() - before.float(), valid).square().mean())
         self.measured += 1
-        self.signal += float(rms(before, valid).square().mean())
-        self.noise += float(rms(after.detach().float() - before.float(), valid).square().mean())
+        self.signal += signal
+        self.noise += noise
+        return LevelTelemetry(1, math.sqrt(signal), math.sqrt(noise))
 
     def telemetry(self) -> LevelTelemetry:
         count = max(self.measured, 1)
@@ -51,8 +55,9 @@ class _Tally:
 class Injection:
     """Noise in a model for the time of a `with` block.
 
-    Set `iteration` before each training step. In evaluation every image is perturbed on its own, cropped to
-    its own extent, so padding neither counts nor receives noise that a single image would not have had.
+    Set `iteration` before each training step; `measured` then holds what that step alone measured, by level.
+    In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts
+    nor receives noise that a single image would not have had.
 
     Raises:
         ConfigError: a level or destination that the model does not have.
@@ -64,6 +69,7 @@ class Injection:
         self, model: nn.Module, noise: NoiseConfig, *, phase: Phase, seed: int = 0, iterations: int = 0
     ) -> None:
         self.iteration = 0
+        self.measured: dict[str, LevelTelemetry] = {}
         self._model: Any = model
         self._config = noise
         self._noise = noise.build() if noise.acts(phase) else None
@@ -171,7 +177,7 @@ class Injection:
         y = noise(x, generator, valid)
         tally = self._tallies.setdefault(level, _Tally())
         if tally.calls % self.MEASURE_EVERY == 0:
-            tally.measure(x, y, valid)
+            self.measured[level] = tally.measure(x, y, valid)
         tally.calls += 1
         return y
 

@@ -142,11 +142,14 @@ class _NoiseIteration(HookBase):  # type: ignore[misc]
 
     def before_step(self) -> None:
         self._injection.iteration = self.trainer.iter
+        self._injection.measured.clear()
 
     def after_step(self) -> None:
-        for level, told in self._injection.telemetry().items():
-            if told.snr_db is not None:
-                self.trainer.storage.put_scalar(f"noise/{level}/snr_db", told.snr_db, smoothing_hint=False)
+        for level, told in self._injection.measured.items():
+            scalars = {"signal_rms": told.signal_rms, "noise_rms": told.noise_rms, "snr_db": told.snr_db}
+            for name, value in scalars.items():
+                if value is not None:
+                    self.trainer.storage.put_scalar(f"noise/{level}/{name}", value, smoothing_hint=False)
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]

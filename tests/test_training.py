@@ -16,6 +16,7 @@ from ablation.datasets.annotations import check
 from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import locate, prepare
 from ablation.errors import Diverged, Interrupted, NoiseNotApplied
+from ablation.injection import Injection
 from ablation.record import TrainingPaths
 from ablation.training import Training
 
@@ -170,8 +171,18 @@ def test_the_realised_snr_stands_in_the_metrics_and_the_telemetry(train, tmp_pat
     told = training.telemetry["p2"]
     assert told.calls == 6
     assert told.sigma == pytest.approx(0.5, rel=0.05)
-    last = json.loads((tmp_path / "told" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["noise/p2/snr_db"] == pytest.approx(6.02, abs=0.4)
+    first = json.loads((tmp_path / "told" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["noise/p2/snr_db"] == pytest.approx(6.02, abs=0.4)
+    assert first["noise/p2/noise_rms"] == pytest.approx(0.5 * first["noise/p2/signal_rms"], rel=0.05)
+
+
+def test_the_logged_snr_is_that_of_the_step_and_stops_with_the_noise(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(Injection, "MEASURE_EVERY", 1)
+    rising = ["noise.schedule.shape=linear", "noise.schedule.full=4", "noise.schedule.stop=5"]
+    train("rising", "noise.sigma=0.8", *rising)
+    entries = [json.loads(line) for line in (tmp_path / "rising" / "metrics.jsonl").read_text().splitlines()]
+    ratios = [e["noise/p2/noise_rms"] / e["noise/p2/signal_rms"] for e in entries if "noise/p2/snr_db" in e]
+    assert ratios == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8], rel=0.1)
 
 
 def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compose, micro):
