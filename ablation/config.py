@@ -6,6 +6,7 @@ ConfigError that names the key, the value and what is allowed. Nothing here load
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
@@ -21,11 +22,11 @@ Phase = Literal["train", "eval"]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 _DEVICE = r"^(auto|cpu|cuda)$"
-_METRIC = r"^(bbox|segm)/AP(50|75|s|m|l)?$"
+_METRIC = r"^(bbox|segm|keypoints)/AP(50|75|s|m|l)?$"
 _PATTERNS = {
     _NAME: "letters, digits and . _ + - only, a letter or digit first",
     _DEVICE: "auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1])",
-    _METRIC: "bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP)",
+    _METRIC: "bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP)",
 }
 _TYPES = {
     "int_type": "a whole number",
@@ -60,6 +61,15 @@ _OWNED = {
     "TEST.EVAL_PERIOD": "the evaluation comes after the training",
     "TEST.AUG": "test-time augmentation is not supported",
     "TEST.PRECISE_BN": "precise batch norm is not supported",
+    "train.init_checkpoint": "use model.weights",
+    "train.device": "use sweep.device",
+    "train.output_dir": "use sweep.root and sweep.name",
+    "train.checkpointer": "use sweep.checkpoint_period",
+    "train.eval_period": "the evaluation comes after the training",
+    "dataloader.train.dataset.names": "use the dataset group",
+    "dataloader.train.num_workers": "use sweep.data_workers",
+    "dataloader.test.dataset": "use the dataset group",
+    "dataloader.evaluator.dataset_name": "use the dataset group",
 }
 
 _UNSET = "???"  # how YAML for Hydra says that the user must give a value
@@ -79,6 +89,8 @@ class ModelConfig(_Group):
     name: Name
     config: str
     weights: str
+    allow_pickle: bool
+    imports: list[str]
     overrides: dict[str, Any]
 
     @model_validator(mode="after")
@@ -207,8 +219,29 @@ class ScheduleConfig(_Group):
     """The training's length and rate; null leaves it to the model's config."""
 
     iterations: Annotated[int, Field(ge=1)] | None
+    epochs: Annotated[float, Field(gt=0)] | None
     batch_size: Annotated[int, Field(ge=1)] | None
     lr: Annotated[float, Field(gt=0)] | None
+    warmup: Annotated[int, Field(ge=0)] | None
+    decay: Literal["step", "cosine"] | None
+    weight_decay: Annotated[float, Field(ge=0)] | None
+    clip_norm: Annotated[float, Field(gt=0)] | None
+    amp: bool | None
+
+    @model_validator(mode="after")
+    def _check_length(self) -> ScheduleConfig:
+        if self.iterations is not None and self.epochs is not None:
+            raise ValueError(
+                f"schedule.iterations={self.iterations} and schedule.epochs={self.epochs:g} both set the length. "
+                "Give one of them."
+            )
+        return self
+
+    def length(self, images: int, batch_size: int) -> int | None:
+        """Iterations that were asked for, an epoch being once through the images; None for those of the config."""
+        if self.epochs is None:
+            return self.iterations
+        return max(1, math.ceil(self.epochs * images / batch_size))
 
 
 class EvaluationConfig(_Group):
@@ -216,6 +249,7 @@ class EvaluationConfig(_Group):
 
     primary_metric: Annotated[str, Field(pattern=_METRIC)]
     batch_size: Annotated[int, Field(ge=1)]
+    loss_period: Annotated[int, Field(ge=1)] | None
 
 
 class SweepConfig(_Group):
@@ -229,6 +263,8 @@ class SweepConfig(_Group):
     threads: Annotated[int, Field(ge=1)]
     data_workers: Annotated[int, Field(ge=0)]
     checkpoint_period: Annotated[int, Field(ge=1)]
+    keep_checkpoints: Annotated[int, Field(ge=0)]
+    determinism: Literal["off", "warn", "strict"]
     log_period: Annotated[int, Field(ge=1)]
 
 

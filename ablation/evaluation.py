@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from detectron2.config import CfgNode
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from torch import nn
 
@@ -19,6 +18,7 @@ from ablation.config import RunConfig
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate
+from ablation.detector import Detector
 from ablation.injection import Injection
 from ablation.progress import Progress
 from ablation.record import LevelTelemetry
@@ -38,17 +38,22 @@ class Evaluation:
     telemetry: Mapping[str, LevelTelemetry]
 
 
-def evaluate(model: nn.Module, config: RunConfig, cfg: CfgNode) -> Evaluation:
+def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluation:
     """Measure a trained model on the test split, under the run's noise if that acts in evaluation.
 
     Raises:
         NoiseNotApplied: the noise never acted.
     """
     split = locate(config.dataset, "test")
-    tasks = ("bbox", "segm") if cfg.MODEL.MASK_ON and check(split).has_masks else ("bbox",)
-    name = register(split)
-    loader = _Reporting(evaluation_loader(cfg, name, config.evaluation.batch_size))
-    evaluator = COCOEvaluator(name, tasks=tasks, distributed=False, use_fast_impl=False)
+    contents, name = check(split), register(split)
+    asked = {"bbox": True, "segm": detector.has_masks and contents.has_masks}
+    asked["keypoints"] = detector.has_keypoints and bool(contents.keypoints)
+    tasks = tuple(task for task, is_asked in asked.items() if is_asked)
+    mapper = detector.mapper(name, augmented=False, annotated=False)
+    loader = _Reporting(evaluation_loader(mapper, name, config.evaluation.batch_size, detector.feed.workers))
+    evaluator = COCOEvaluator(
+        name, tasks=tasks, distributed=False, use_fast_impl=False, kpt_oks_sigmas=detector.oks_sigmas
+    )
     for annotation in evaluator._coco_api.anns.values():
         # pycocotools needs both; boxes from other tools often come without them.
         annotation.setdefault("iscrowd", 0)

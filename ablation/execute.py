@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
-from detectron2.config import CfgNode
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -22,6 +21,7 @@ from ablation import models, provenance
 from ablation.config import RunConfig, validated
 from ablation.datasets.annotations import check
 from ablation.datasets.files import locate, prepare
+from ablation.detector import Detector
 from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
@@ -35,12 +35,12 @@ from ablation.record import (
     TrainingRecord,
     failure_of,
     read_record,
-    replacing,
     whole_record,
     write_record,
     write_text,
 )
 from ablation.training import Training
+from ablation.weights import load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +62,7 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
     torch.set_num_threads(config.sweep.threads)
+    _set_determinism(config.sweep.determinism)
     with _held(run.lock):
         record = _completed(run.record, RunRecord)
         return record if record is not None else _run(config, run, training)
@@ -84,10 +85,10 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         _write_config(run.config, config)
         with _recorded(run.record, start, run.log):
             prepare(config.dataset)
-            cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
-            model = _loaded(cfg, training) if is_trained else _train(config, cfg, training)
+            detector = models.detector(config, check(locate(config.dataset, "train")))
+            model = _loaded(detector, training) if is_trained else _train(config, detector, training)
             while_training.close()
-            result = evaluate(model, config, cfg)
+            result = evaluate(model, config, detector)
     done = _ended(start, Status.COMPLETED, metrics=result.metrics, flags=result.flags, telemetry=result.telemetry)
     write_record(run.record, done)
     return done
@@ -97,9 +98,9 @@ def _is_trained(training: TrainingPaths) -> bool:
     return _completed(training.record, TrainingRecord) is not None and training.weights.exists()
 
 
-def _loaded(cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
-    model = models.build(cfg)
-    models.load_weights(model, str(paths.weights))
+def _loaded(detector: Detector, paths: TrainingPaths) -> nn.Module:
+    model = detector.build()
+    load_weights(model, str(paths.weights))
     return model
 
 
@@ -113,9 +114,7 @@ def _held(lock: Path) -> Iterator[None]:
         raise Busy(f"Another process is at work on {lock.parent}.") from error
 
 
-def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
-    from safetensors.torch import save_file
-
+def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Module:
     start = TrainingRecord(
         Status.RUNNING,
         config.seed,
@@ -125,22 +124,30 @@ def _train(config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> nn.Module:
         training_id=paths.folder.name,
     )
     _write_config(paths.config, config)
-    write_text(paths.folder / "detectron2.yaml", cfg.dump())
+    detector.save(paths.folder / "detectron2.yaml")
     with _recorded(paths.record, start, paths.log):
-        training = Training(config, cfg, paths)
+        training = Training(config, detector, paths)
         model = training.run()
-        with replacing(paths.weights) as temporary:
-            save_file({k: v.contiguous() for k, v in model.state_dict().items()}, temporary)
+        save_weights(model, paths.weights)
     done = _ended(
         start,
         Status.COMPLETED,
         iterations=training.iterations,
         losses=training.losses,
+        weights=training.started_from,
         telemetry=training.telemetry,
     )
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
+
+
+def _set_determinism(mode: str) -> None:
+    """Whether CUDA kernels without an order of their own are allowed (off), told of (warn) or refused (strict)."""
+    if mode != "off":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
+    torch.backends.cudnn.benchmark = False
 
 
 def _seconds_before(paths: TrainingPaths) -> float | None:

@@ -38,7 +38,7 @@ def identify(config: RunConfig) -> Identity:
     noise = config.noise
     training_content = {
         "model": model_fingerprint(config.model),
-        "schedule": config.schedule.model_dump(),
+        "schedule": config.schedule.model_dump(exclude_none=True),
         "data": fingerprint(config.dataset, "train"),
         "seed": config.seed,
         "noise": _noise_content(config, "train"),

@@ -56,6 +56,7 @@ class Injection:
     """Noise in a model for the time of a `with` block.
 
     Set `iteration` before each training step; `measured` then holds what that step alone measured, by level.
+    While `is_paused`, nothing is perturbed.
     In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts
     nor receives noise that a single image would not have had.
 
@@ -69,6 +70,7 @@ class Injection:
         self, model: nn.Module, noise: NoiseConfig, *, phase: Phase, seed: int = 0, iterations: int = 0
     ) -> None:
         self.iteration = 0
+        self.is_paused = False
         self.measured: dict[str, LevelTelemetry] = {}
         self._model: Any = model
         self._config = noise
@@ -162,6 +164,8 @@ class Injection:
         return images, self._after_network(self._model, (), features, levels=levels), *rest
 
     def _perturbed(self, level: str, x: Tensor) -> Tensor:
+        if self.is_paused:
+            return x
         if self._phase == "train":
             return self._perturbed_batch(level, x)
         images = [self._perturbed_image(level, x[i : i + 1], i) for i in range(len(x))]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
+import sys
 from difflib import get_close_matches
 from functools import cache, lru_cache
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ _OWN_FOLDER = Path(__file__).parent / "zoo"
 
 
 def config_file(name: str) -> Path:
-    """The detectron2 YAML file behind `model.config`: a path, a zoo name, or a file shipped with this package.
+    """The file behind `model.config`, YAML or LazyConfig (.py): a path, a zoo name, or one shipped with this package.
 
     Raises:
         ConfigError: there is no such file.
@@ -31,11 +34,11 @@ def config_file(name: str) -> Path:
     for candidate in (Path(name).expanduser(), *([zoo / name] if zoo else [])):
         if candidate.is_file():
             return candidate.resolve()
-    known = sorted(str(path.relative_to(zoo)) for path in zoo.rglob("*.yaml")) if zoo else []
+    known = sorted(str(path.relative_to(zoo)) for kind in ("*.yaml", "*.py") for path in zoo.rglob(kind)) if zoo else []
     near = get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else f"For example {_EXAMPLE}."
     raise ConfigError(
-        f"model.config must be a YAML file that exists or a name of detectron2's model zoo, got {name!r}. {hint}"
+        f"model.config must be a YAML or .py file that exists or a name of detectron2's model zoo, got {name!r}. {hint}"
     )
 
 
@@ -73,13 +76,52 @@ def weights_file(name: str) -> Path | None:
 
 def model_fingerprint(model: ModelConfig) -> dict[str, object]:
     """What decides the model before training: the config files' and the weights' content, and the overrides."""
-    files = _with_bases(config_file(model.config))
+    path = config_file(model.config)
+    files = _with_imports(path) if path.suffix == ".py" else _with_bases(path)
     weights = weights_file(model.weights)
     return {
         "config": [_digest(path) for path in files],
         "weights": _digest(weights) if weights else model.weights,
         "overrides": model.overrides,
+        **(
+            {"imports": [_digest(file) for name in model.imports for file in _module_files(name)]}
+            if model.imports
+            else {}
+        ),
     }
+
+
+def _with_imports(path: Path) -> list[Path]:
+    """A LazyConfig file and those that it imports relatively; what it imports from packages has a version."""
+    found = {path: None}
+    for node in ast.walk(_syntax(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1]
+            near = folder.joinpath(*(node.module or "").split("."))
+            files = [near.with_suffix(".py")] if node.module else [folder / f"{name.name}.py" for name in node.names]
+            found |= dict.fromkeys(base for file in files if file.is_file() for base in _with_imports(file))
+    return list(found)
+
+
+def _syntax(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"model.config: {path} is not Python: {error}. Give a LazyConfig file.") from error
+
+
+def _module_files(name: str) -> list[Path]:
+    """The Python files of a user's module or package, looked for in the working folder too; nothing is run."""
+    top, *rest = name.split(".")
+    spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
+    if spec is None or not (spec.origin or spec.submodule_search_locations):
+        raise ConfigError(
+            f"model.imports: there is no module {name!r}, neither in {Path.cwd()} nor installed. Check the name."
+        )
+    if not spec.submodule_search_locations:
+        return [Path(str(spec.origin))]
+    folder = Path(spec.submodule_search_locations[0]).joinpath(*rest)
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [_existing("model.imports", folder.with_suffix(".py"))]
 
 
 def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:

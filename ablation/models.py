@@ -1,79 +1,53 @@
-"""From `model` to a detectron2 config and a detectron2 model, through detectron2's own builders."""
+"""From `model` to a detectron2 model: its config of either kind, its levels, its device."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, get_cfg
-from detectron2.modeling import build_model
-from safetensors.torch import load_file
 from torch import nn
 
-from ablation.config import ModelConfig, RunConfig, ScheduleConfig, flattened
+from ablation import lazy, yacs
+from ablation.config import ModelConfig, RunConfig
 from ablation.datasets.annotations import Contents
-from ablation.errors import ConfigError, RunError
+from ablation.detector import Detector
+from ablation.errors import ConfigError
 from ablation.levels import Levels
-from ablation.locate import config_file, needs_unsafe_loader, weights_file
-
-logger = logging.getLogger(__name__)
+from ablation.locate import config_file, weights_file
 
 
-def detectron2_config(config: RunConfig, contents: Contents) -> CfgNode:
-    """The detectron2 config of a run: the model's file and overrides, fitted to the data and the schedule.
+def detector(config: RunConfig, contents: Contents) -> Detector:
+    """The detector of a run: the model's config and overrides, fitted to the data and the schedule.
 
     Raises:
-        ConfigError: an override that the config does not know.
+        ConfigError: a key that the config does not have, a module that cannot be imported, data that do not suit.
     """
-    cfg = _file_config(config.model)
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
-    cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
-    if cfg.MODEL.MASK_ON and not contents.has_masks:
-        logger.warning("The training data have boxes only: the mask head is left out (MODEL.MASK_ON=False).")
-        cfg.MODEL.MASK_ON = False
-    cfg.INPUT.MASK_FORMAT = "bitmask" if contents.has_rle else cfg.INPUT.MASK_FORMAT
-    cfg.SEED = config.seed
-    cfg.MODEL.DEVICE = device(config.sweep.device)
-    cfg.DATALOADER.NUM_WORKERS = config.sweep.data_workers
-    cfg.MODEL.WEIGHTS = str(weights_file(config.model.weights) or config.model.weights)
-    _apply_schedule(cfg, config.schedule)
-    cfg.freeze()
-    return cfg
-
-
-def build(cfg: CfgNode) -> nn.Module:
-    """An untrained model; its initial weights depend on torch's global seed alone.
-
-    Raises:
-        ConfigError: detectron2 cannot build what the config describes.
-    """
-    try:
-        model: nn.Module = build_model(cfg)
-    except (KeyError, AssertionError, ValueError, AttributeError, ImportError) as error:
+    _import(config.model.imports)
+    path = config_file(config.model.config)
+    weights = str(weights_file(config.model.weights) or config.model.weights)
+    where, workers = device(config.sweep.device), config.sweep.data_workers
+    if path.suffix == ".py":
+        cfg = lazy.file_config(path, config.model.overrides)
+        lazy.fitted(cfg, contents, config.schedule)
+        clip = config.schedule.clip_norm
+        found: Detector = lazy.LazyDetector(cfg, device=where, weights=weights, workers=workers, clip_norm=clip)
+    else:
+        node = yacs.file_config(path, config.model.overrides)
+        yacs.fitted(node, contents, config.schedule)
+        node.SEED = config.seed
+        node.MODEL.DEVICE, node.MODEL.WEIGHTS, node.DATALOADER.NUM_WORKERS = where, weights, workers
+        node.freeze()
+        found = yacs.YacsDetector(node)
+    if found.has_keypoints and not contents.keypoints:
         raise ConfigError(
-            f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and "
-            "model.overrides."
-        ) from error
-    return model
-
-
-def load_weights(model: nn.Module, path: str) -> None:
-    """Start from a checkpoint as detectron2 does: layers that are missing or of another shape keep their init.
-
-    Raises:
-        RunError: no layer fits.
-    """
-    if not path:
-        return
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    _Checkpointer(model).load(path)
-    if all(torch.equal(p, before[name]) for name, p in model.named_parameters()):
-        raise RunError(
-            f"model.weights: no layer of {path} fits this model. Give weights of the same architecture, or '' for none."
+            f"model={config.model.name} predicts keypoints, and the category of {config.dataset.name} names none. "
+            "Give data with keypoints, or another model."
         )
+    return found
 
 
 def noise_levels(model: nn.Module) -> Levels:
@@ -97,38 +71,14 @@ def bottom_up(model: nn.Module) -> nn.Module:
 
 
 def probe_levels(model: Mapping[str, Any]) -> Levels:
-    """The levels of the model that a `model` group describes; built without memory for its weights."""
-    cfg = _file_config(ModelConfig(**model))
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        return noise_levels(build(cfg))
-
-
-def _file_config(model: ModelConfig) -> CfgNode:
-    cfg = get_cfg()
-    path = config_file(model.config)
-    try:
-        cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
-        for key, value in flattened(model.overrides).items():
-            cfg.merge_from_list([key, value])
-    except (KeyError, AssertionError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} with model.overrides={model.overrides} is refused: {error}.") from error
-    return cfg
-
-
-def _apply_schedule(cfg: CfgNode, schedule: ScheduleConfig) -> None:
-    solver = cfg.SOLVER
-    if schedule.batch_size is not None:
-        # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.
-        solver.BASE_LR *= schedule.batch_size / solver.IMS_PER_BATCH
-        solver.IMS_PER_BATCH = schedule.batch_size
-    if schedule.lr is not None:
-        solver.BASE_LR = schedule.lr
-    if schedule.iterations is not None:
-        share = schedule.iterations / solver.MAX_ITER
-        solver.STEPS = tuple(round(step * share) for step in solver.STEPS)
-        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * share)
-        solver.MAX_ITER = schedule.iterations
+    """The levels of the model that a `model` group describes; without its weights, and of YAML without memory."""
+    group = ModelConfig(**model)
+    _import(group.imports)
+    path = config_file(group.config)
+    if path.suffix == ".py":
+        cfg = lazy.file_config(path, group.overrides)
+        return noise_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
+    return noise_levels(yacs.untrained(yacs.file_config(path, group.overrides)))
 
 
 def device(name: str) -> str:
@@ -138,15 +88,13 @@ def device(name: str) -> str:
     return name
 
 
-class _Checkpointer(DetectionCheckpointer):  # type: ignore[misc]
-    """Reads safetensors too, and never lets a .pth file execute code."""
-
-    def _load_file(self, filename: str) -> dict[str, Any]:
-        if filename.endswith(".safetensors"):
-            return {"model": load_file(filename)}
-        loaded: dict[str, Any] = super()._load_file(filename)
-        return loaded
-
-    def _torch_load(self, f: str) -> dict[str, Any]:
-        loaded: dict[str, Any] = torch.load(f, map_location="cpu", weights_only=True)
-        return loaded
+def _import(names: Sequence[str]) -> None:
+    """Run the user's modules, which register backbones, heads and meta-architectures with detectron2."""
+    here = str(Path.cwd())
+    if names and here not in sys.path:
+        sys.path.insert(0, here)
+    for name in names:
+        try:
+            importlib.import_module(name)
+        except Exception as error:  # a module of the user's may raise anything
+            raise ConfigError(f"model.imports: {name} cannot be imported: {type(error).__name__}: {error}.") from error

@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, DatasetMapper
+from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from detectron2.utils.env import seed_all_rng
@@ -25,9 +24,11 @@ from ablation.config import NoiseConfig, RunConfig
 from ablation.datasets.annotations import check
 from ablation.datasets.catalog import register
 from ablation.datasets.files import locate, prepare
+from ablation.detector import Mapper
 from ablation.errors import DataError
 from ablation.injection import Injection
 from ablation.record import LevelTelemetry
+from ablation.weights import load_weights
 
 Map = NDArray[np.float32]
 
@@ -78,13 +79,15 @@ def observe(config: RunConfig, file: Path | None = None) -> Observation:
     """
     prepare(config.dataset)
     contents = check(locate(config.dataset, "train"))
-    cfg = models.detectron2_config(config, contents)
+    detector = models.detector(config, contents)
     entry = _first_with_objects(config) if file is None else {"file_name": str(file), "image_id": file.name}
-    image, inputs = _read(cfg, entry)
+    image, inputs = _read(
+        detector.mapper(register(locate(config.dataset, "test")), augmented=False, annotated=False), entry
+    )
     torch.set_num_threads(config.sweep.threads)
     seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
-    model = models.build(cfg)
-    models.load_weights(model, cfg.MODEL.WEIGHTS)
+    model = detector.build()
+    load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)
     comparison = compare(model.eval(), inputs, config.noise)
     classes = tuple(name for _, name in contents.categories)
     return Observation(image, Path(entry["file_name"]).name, classes, comparison)
@@ -178,11 +181,11 @@ def _first_with_objects(config: RunConfig) -> dict[str, Any]:
     return next((entry for entry in entries if entry["annotations"]), entries[0])
 
 
-def _read(cfg: CfgNode, entry: Mapping[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
+def _read(mapper: Mapper, entry: Mapping[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
     """The image as it is, H×W×3 RGB, and as the model takes it."""
     try:
         image: NDArray[np.uint8] = read_image(entry["file_name"], "RGB")
-        return image, DatasetMapper(cfg, is_train=False)(entry)
+        return image, mapper(dict(entry))
     except (OSError, ValueError) as error:
         raise DataError(
             f"{entry['file_name']} must be an image that can be read: {error}. Give another one with --image."

@@ -124,15 +124,40 @@ class Record:
 
 
 @dataclass(frozen=True)
+class WeightsReport:
+    """What became of the checkpoint that a training started from.
+
+    loaded: parameters and buffers of the model that it filled; missing: those that it does not have; wrong_shape:
+    those that it has in another shape; unexpected: what it has and the model does not.
+    """
+
+    path: str
+    loaded: int
+    missing: Sequence[str] = ()
+    wrong_shape: Sequence[str] = ()
+    unexpected: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        rest = {"missing": self.missing, "of another shape": self.wrong_shape, "not of this model": self.unexpected}
+        told = [
+            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+            for what, names in rest.items()
+            if names
+        ]
+        return ", ".join([f"{self.loaded} parameters and buffers from {self.path}", *told])
+
+
+@dataclass(frozen=True)
 class TrainingRecord(Record):
     """One training: everything that several runs may share.
 
-    iterations: done so far; losses: final smoothed training losses by detectron2's names.
+    iterations: done so far; losses: final smoothed training losses by detectron2's names; weights: where it started.
     """
 
     training_id: str = ""
     iterations: int = 0
     losses: Mapping[str, float] = field(default_factory=dict)
+    weights: WeightsReport | None = None
 
 
 @dataclass(frozen=True)
@@ -195,6 +220,19 @@ class TrainingPaths:
     def weights(self) -> Path:
         """model.safetensors: the final weights."""
         return self.folder / "model.safetensors"
+
+    @property
+    def best(self) -> Path:
+        """best.safetensors: the weights with the least validation loss, where that was asked for."""
+        return self.folder / "best.safetensors"
+
+    def kept(self, iteration: int) -> Path:
+        """checkpoints/model-<iteration>.safetensors: weights on the way, where they are to be kept."""
+        return self.folder / "checkpoints" / f"model-{iteration:07d}.safetensors"
+
+    def all_kept(self) -> list[Path]:
+        """The weights on the way that are there, oldest first."""
+        return sorted(self.kept(0).parent.glob("model-*.safetensors"))
 
     @property
     def checkpoint(self) -> Path:
@@ -348,9 +386,11 @@ def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     error = data.get("error")
     flags = {"flags": tuple(data["flags"])} if "flags" in data else {}
+    weights = {"weights": WeightsReport(**data["weights"])} if data.get("weights") else {}
     return (
         data
         | flags
+        | weights
         | {
             "status": Status(data["status"]),
             "error": Failure(**error) if error else None,

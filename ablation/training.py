@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import signal
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import torch
-from detectron2.config import CfgNode
 from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
 from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
-from detectron2.solver import build_lr_scheduler, build_optimizer
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
@@ -25,11 +25,13 @@ from ablation import progress
 from ablation.config import RunConfig
 from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import locate
+from ablation.detector import Detector
 from ablation.errors import Diverged, Interrupted
 from ablation.injection import Injection
-from ablation.models import build, load_weights
 from ablation.progress import Progress
-from ablation.record import LevelTelemetry, TrainingPaths, replacing, write_text
+from ablation.record import LevelTelemetry, TrainingPaths, WeightsReport, replacing, write_text
+from ablation.validation import ValidationLoss
+from ablation.weights import load_weights, save_weights
 
 logger = logging.getLogger(__name__)
 
@@ -38,31 +40,35 @@ class Training:
     """A training that may have been interrupted before; `run` ends with the trained model.
 
     model: the detectron2 model; iterations: done so far; losses: the last smoothed losses by name;
-    telemetry: what the noise did.
+    telemetry: what the noise did; started_from: what became of the checkpoint of `model.weights`;
+    least_validation_loss: that of the best weights so far, infinite where none was asked for.
     """
 
-    def __init__(self, config: RunConfig, cfg: CfgNode, paths: TrainingPaths) -> None:
+    def __init__(self, config: RunConfig, detector: Detector, paths: TrainingPaths) -> None:
         self._paths = paths
         seed_all_rng(config.seed)
         # The order of construction is DefaultTrainer's, and so is the order of the draws.
-        self.model: nn.Module = build(cfg)
-        self._optimizer = build_optimizer(cfg, self.model)
-        self._scheduler = build_lr_scheduler(cfg, self._optimizer)
-        self._injection = Injection(
-            self.model, config.noise, phase="train", seed=config.seed, iterations=cfg.SOLVER.MAX_ITER
-        )
+        self.model: nn.Module = detector.build().train()
+        self._optimizer = detector.optimizer(self.model)
+        self._scheduler = detector.scheduler(self._optimizer)
+        self._total = detector.iterations
+        self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
         state = _read_checkpoint(paths.checkpoint)
         self.iterations = state["iteration"] if state else 0
-        batches = train_batches(cfg, register(locate(config.dataset, "train")), self.iterations)
-        self._trainer: Any = (AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer)(
-            self.model, batches, self._optimizer
-        )
+        name = register(locate(config.dataset, "train"))
+        mapper = detector.mapper(name, augmented=True, annotated=True)
+        batches = train_batches(detector.feed, mapper, name, self.iterations)
+        self._trainer: Any = (AMPTrainer if detector.is_amp else SimpleTrainer)(self.model, batches, self._optimizer)
+        self.started_from: WeightsReport | None = None
+        self.least_validation_loss = math.inf
         if state:
             self._restore(state)
         else:
-            load_weights(self.model, cfg.MODEL.WEIGHTS)
+            self.started_from = load_weights(self.model, detector.weights, allow_pickle=config.model.allow_pickle)
+        if self.started_from:
+            logger.info("Started from %s.", self.started_from)
         self._config = config
-        self._total = cfg.SOLVER.MAX_ITER
+        self._detector = detector
         self._stop = _Stop()
         self.losses: dict[str, float] = {}
 
@@ -100,6 +106,8 @@ class Training:
             "optimizer": self._optimizer.state_dict(),
             "scheduler": self._scheduler.state_dict(),
             "noise": self._injection.state_dict(),
+            "least_validation_loss": self.least_validation_loss,
+            "started_from": asdict(self.started_from) if self.started_from else None,
             "cpu_generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
@@ -107,12 +115,28 @@ class Training:
             state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
         with replacing(self._paths.checkpoint) as temporary:
             torch.save(state, temporary)
+        if self._config.sweep.keep_checkpoints:
+            save_weights(self.model, self._paths.kept(self.iterations))
+            for old in self._paths.all_kept()[: -self._config.sweep.keep_checkpoints]:
+                old.unlink(missing_ok=True)
+
+    def validation_loss(self) -> ValidationLoss:
+        """The losses on the test split of the run that trains; other runs that share the training do not ask."""
+        return ValidationLoss(self._detector, locate(self._config.dataset, "test"), self._config.evaluation.batch_size)
+
+    def keep_if_best(self, loss: float) -> None:
+        """Write the weights if no earlier validation loss was as low."""
+        if loss < self.least_validation_loss:
+            self.least_validation_loss = loss
+            save_weights(self.model, self._paths.best)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._scheduler.load_state_dict(state["scheduler"])
         self._injection.load_state_dict(state["noise"])
+        self.least_validation_loss = state["least_validation_loss"]
+        self.started_from = WeightsReport(**state["started_from"]) if state["started_from"] else None
         if "grad_scaler" in state:
             self._trainer.grad_scaler.load_state_dict(state["grad_scaler"])
         torch.set_rng_state(state["cpu_generator"])
@@ -125,10 +149,13 @@ class Training:
             JSONWriter(str(self._paths.metrics), window_size=period),
             TensorboardXWriter(folder, window_size=period, purge_step=self.iterations),
         ]
+        loss_period = self._config.evaluation.loss_period
+        validation = [_Validation(self, self._injection, loss_period)] if loss_period else []
         return [
             IterationTimer(),
             LRScheduler(self._optimizer, self._scheduler),
             _NoiseIteration(self._injection),
+            *validation,
             PeriodicWriter(writers, period=period),
             _Bookkeeping(self, self._stop, period, self._config.sweep.checkpoint_period),
         ]
@@ -150,6 +177,27 @@ class _NoiseIteration(HookBase):  # type: ignore[misc]
             for name, value in scalars.items():
                 if value is not None:
                     self.trainer.storage.put_scalar(f"noise/{level}/{name}", value, smoothing_hint=False)
+
+
+class _Validation(HookBase):  # type: ignore[misc]
+    """Logs the losses on the test images with the noise off, and keeps the weights with the least of them."""
+
+    def __init__(self, training: Training, injection: Injection, period: int) -> None:
+        self._training, self._injection, self._period = training, injection, period
+        self._loss = training.validation_loss()
+
+    def after_step(self) -> None:
+        done = self.trainer.iter + 1
+        if done % self._period and done != self.trainer.max_iter:
+            return
+        self._injection.is_paused = True
+        try:
+            losses = self._loss(self._training.model)
+        finally:
+            self._injection.is_paused = False
+        for name, value in losses.items():
+            self.trainer.storage.put_scalar(f"validation/{name}", value, smoothing_hint=False)
+        self._training.keep_if_best(losses["total_loss"])
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]

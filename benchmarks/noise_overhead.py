@@ -46,7 +46,7 @@ class Iteration:
         from detectron2.solver import build_optimizer
 
         from ablation.locate import config_file
-        from ablation.models import build
+        from ablation.yacs import YacsDetector
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -58,7 +58,7 @@ class Iteration:
         cfg.merge_from_file(str(config_file(name)), allow_unsafe=False)
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
         cfg.SOLVER.BASE_LR = 0.0
-        self.model = build(cfg).train()
+        self.model = YacsDetector(cfg).build().train()
         self._optimizer = build_optimizer(cfg, self.model)
         side, images = ((128, 128), cfg.SOLVER.IMS_PER_BATCH) if model == "tiny" else ((800, 1088), 1)
         self._batch = [_image(side, cfg.MODEL.ROI_HEADS.NUM_CLASSES) for _ in range(images)]

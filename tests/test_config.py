@@ -114,8 +114,8 @@ def test_a_configuration_cannot_be_changed(compose):
         (
             "evaluation.primary_metric",
             "AP",
-            "evaluation.primary_metric must be bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example "
-            "segm/AP), got 'AP'.",
+            "evaluation.primary_metric must be bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl "
+            "(for example segm/AP), got 'AP'.",
         ),
         ("evaluation.batch_size", 0, "evaluation.batch_size must be >= 1, got 0."),
         (
@@ -142,8 +142,13 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
     ("overrides", "message"),
     [
         (
-            ["+schedule.epochs=3"],
-            "schedule.epochs is not a key. Allowed: schedule.iterations, schedule.batch_size, schedule.lr.",
+            ["+schedule.cycles=3"],
+            "schedule.cycles is not a key. Allowed: schedule.iterations, schedule.epochs, schedule.batch_size, "
+            "schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, schedule.clip_norm, schedule.amp.",
+        ),
+        (
+            ["schedule.iterations=3", "schedule.epochs=2"],
+            "schedule.iterations=3 and schedule.epochs=2 both set the length. Give one of them.",
         ),
         (["+noise.sigm=3"], "noise.sigm is not a key. Did you mean noise.sigma?"),
         (["+noise.schedule.strt=3"], "noise.schedule.strt is not a key. Did you mean noise.schedule.start?"),

@@ -18,10 +18,12 @@ def world(module_compose, micro):
     """A micro model in evaluation mode and a loader of its test images."""
     config = validated(module_compose(*micro))
     prepare(config.dataset)
-    cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
+    detector = models.detector(config, check(locate(config.dataset, "train")))
     torch.manual_seed(0)
-    model = models.build(cfg).eval()
-    return model, lambda batch_size: evaluation_loader(cfg, register(locate(config.dataset, "test")), batch_size)
+    model = detector.build().eval()
+    name = register(locate(config.dataset, "test"))
+    mapper = detector.mapper(name, augmented=False, annotated=False)
+    return model, lambda batch_size: evaluation_loader(mapper, name, batch_size)
 
 
 @pytest.fixture

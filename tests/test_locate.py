@@ -16,7 +16,11 @@ ZOO_NAME = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
 
 
 def _fingerprint(config, weights="", **overrides):
-    return model_fingerprint(ModelConfig(name="m", config=str(config), weights=str(weights), overrides=overrides))
+    return model_fingerprint(
+        ModelConfig(
+            name="m", config=str(config), weights=str(weights), allow_pickle=False, imports=[], overrides=overrides
+        )
+    )
 
 
 def _refusal(config, weights=""):
@@ -53,7 +57,7 @@ def test_a_misspelt_zoo_name_is_refused_with_the_nearest():
     with pytest.raises(ConfigError) as refused:
         config_file(ZOO_NAME.replace("FPN_1x", "FPN_1"))
     assert str(refused.value) == (
-        "model.config must be a YAML file that exists or a name of detectron2's model zoo, got "
+        "model.config must be a YAML or .py file that exists or a name of detectron2's model zoo, got "
         f"'{ZOO_NAME.replace('FPN_1x', 'FPN_1')}'. Did you mean {ZOO_NAME}?"
     )
 

@@ -9,10 +9,14 @@ import torch
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
-from ablation import models
+from ablation import models, yacs
 from ablation.config import ModelConfig, validated
+from ablation.datasets.annotations import Contents
 from ablation.errors import ConfigError
+from ablation.execute import execute
 from ablation.injection import Injection
+from ablation.locate import config_file, model_fingerprint
+from ablation.record import Status
 
 ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
 CONFIGS = sorted(str(path.relative_to(ZOO)) for path in ZOO.glob("*/*.yaml"))
@@ -48,7 +52,7 @@ NARROW = {
 
 
 def _group(config):
-    return ModelConfig(name="x", config=config, weights="", overrides={})
+    return ModelConfig(name="x", config=config, weights="", allow_pickle=False, imports=[], overrides={})
 
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
@@ -88,12 +92,12 @@ def _images(cfg):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_reaches_training_and_inference_of_every_family(compose, micro, family):
-    cfg = models._file_config(_group(FAMILIES[family]))
+    cfg = yacs.file_config(config_file(FAMILIES[family]), {})
     for key, value in NARROW.items():
         cfg.merge_from_list([key, value])
     cfg.INPUT.MASK_FORMAT = "bitmask"
     torch.manual_seed(0)
-    model = models.build(cfg)
+    model = yacs.YacsDetector(cfg).build()
     levels = models.noise_levels(model)
     asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
     grid = f"noise.levels=[{','.join(asked)}]"
@@ -115,10 +119,114 @@ def test_python_code_in_a_users_yaml_is_refused(tmp_path):
     base = ZOO / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"
     own = tmp_path / "own.yaml"
     own.write_text(f"_BASE_: {base}\nSEED: 3\n")
-    assert models._file_config(_group(str(own))).SEED == 3  # the code is in detectron2's own base
+    assert yacs.file_config(own, {}).SEED == 3  # the code is in detectron2's own base
     own.write_text("MODEL:\n  X: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=re.escape(f"{own} holds Python code")):
-        models._file_config(_group(str(own)))
+        yacs.file_config(own, {})
     own.write_text("%TAG !p! tag:yaml.org,2002:python/\n---\nMODEL: !p!object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=r"is no detectron2 config|holds Python code"):
-        models._file_config(_group(str(own)))
+        yacs.file_config(own, {})
+
+
+VITDET = {
+    "model.backbone.net.img_size": 64,
+    "model.backbone.net.embed_dim": 16,
+    "model.backbone.net.depth": 2,
+    "model.backbone.net.num_heads": 2,
+    "model.backbone.net.window_size": 2,
+    "model.backbone.net.window_block_indexes": [0],
+    "model.backbone.square_pad": 64,
+    "model.roi_heads.box_head.fc_dims": [16],
+    "model.roi_heads.box_predictor.input_shape.channels": 16,
+    "train.amp.enabled": False,
+}
+UNSIZED = {"dataloader.train.mapper.augmentations": [], "dataloader.test.mapper.augmentations": []}
+
+
+@pytest.mark.parametrize(
+    ("config", "overrides"),
+    [
+        ("ablation://mask_rcnn_vitdet_b.py", VITDET | UNSIZED),
+        ("common/models/retinanet.py", UNSIZED),  # a model alone: the rest is detectron2's usual
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", UNSIZED),
+    ],
+)
+def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, config, overrides):
+    keys = [f"+model.overrides.{key}={value}" for key, value in overrides.items()]
+    one = ["schedule.iterations=2", "schedule.batch_size=1", "noise.sigma=0.5", "noise.when=always"]
+    composed = compose(*micro, f"model.config={config}", *keys, *one)
+    run = validated(composed)
+    levels = models.probe_levels(run.model.model_dump())
+    assert set(levels.outputs) in ({"p2", "p3", "p4", "p5", "p6"}, {"p3", "p4", "p5", "p6", "p7"})
+    record = execute(composed | {"evaluation": composed["evaluation"] | {"primary_metric": "bbox/AP"}})
+    assert record.status is Status.COMPLETED
+    assert set(record.telemetry) == set(levels.outputs)
+
+
+def test_a_lazy_config_takes_the_schedule(compose, micro):
+    given = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
+    more = ["schedule.weight_decay=0.3", "schedule.clip_norm=1.0", "schedule.amp=true"]
+    config = validated(
+        compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *given, *more)
+    )
+    contents = Contents("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
+    detector = models.detector(config, contents)
+    assert (detector.iterations, detector.feed.batch_size, detector.is_amp) == (50, 32, True)
+    assert not detector.has_masks
+    model = detector.build()
+    assert model.roi_heads.num_classes == 2
+    optimizer = detector.optimizer(model)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.04)  # 0.02 * 32 / 16
+    assert optimizer.param_groups[0]["weight_decay"] == 0.3
+    scheduler = detector.scheduler(optimizer)
+    rates = []
+    for _ in range(50):
+        rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step()
+    assert max(rates) == rates[5]
+    assert rates[-1] < 0.001 * rates[5] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model = 3 +", "is not Python"),
+        ("raise OSError('no')", "cannot be loaded: OSError: no"),
+        ("train = {}", "defines no `model`"),
+    ],
+)
+def test_a_python_config_that_is_none_says_so(compose, micro, tmp_path, text, message):
+    (tmp_path / "own.py").write_text(text + "\n")
+    with pytest.raises(ConfigError, match=message):
+        run = validated(compose(*micro, f"model.config={tmp_path / 'own.py'}"))
+        model_fingerprint(run.model)
+        models.probe_levels(run.model.model_dump())
+
+
+def test_the_identity_of_a_lazy_config_covers_what_it_imports(tmp_path, compose, micro):
+    (tmp_path / "base.py").write_text("model = dict(a=1)\n")
+    (tmp_path / "own.py").write_text("from .base import model\n")
+    config = validated(compose(*micro, f"model.config={tmp_path / 'own.py'}")).model
+    before = model_fingerprint(config)
+    (tmp_path / "base.py").write_text("model = dict(a=1111)\n")
+    assert model_fingerprint(config) != before
+
+
+def test_a_users_module_brings_its_own_backbone(tmp_path, monkeypatch, compose, micro):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_backbone.py").write_text(
+        "from detectron2.modeling import BACKBONE_REGISTRY\n"
+        "from detectron2.modeling.backbone.fpn import build_resnet_fpn_backbone\n"
+        "@BACKBONE_REGISTRY.register()\n"
+        "def mine(cfg, shape):\n"
+        "    return build_resnet_fpn_backbone(cfg, shape)\n"
+    )
+    named = compose(*micro, "model.imports=[my_backbone]", "+model.overrides.MODEL.BACKBONE.NAME=mine")
+    group = validated(named).model
+    assert models.probe_levels(group.model_dump()).outputs == ("p2", "p3", "p4", "p5", "p6")
+    before = model_fingerprint(group)
+    with (tmp_path / "my_backbone.py").open("a") as file:
+        file.write("# changed\n")
+    assert model_fingerprint(group) != before
+    with pytest.raises(ConfigError, match=r"model\.imports: there is no module 'nothing_there'"):
+        model_fingerprint(group.model_copy(update={"imports": ["nothing_there"]}))

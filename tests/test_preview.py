@@ -38,7 +38,7 @@ def model(cell):
     config = cell("noise.sigma=0.25")
     prepare(config.dataset)
     torch.manual_seed(0)
-    return models.build(models.detectron2_config(config, check(locate(config.dataset, "train")))).eval()
+    return models.detector(config, check(locate(config.dataset, "train"))).build().eval()
 
 
 @pytest.fixture(scope="module")

@@ -137,8 +137,8 @@ BAD = {
         "noise.schedule.stop must be after noise.schedule.start=5, got 3."
     ),
     "evaluation.primary_metric=accuracy": (
-        "evaluation.primary_metric must be bbox/ or segm/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP), "
-        "got 'accuracy'."
+        "evaluation.primary_metric must be bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example "
+        "segm/AP), got 'accuracy'."
     ),
     "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
     "sweep.device=tpu": "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",
@@ -157,12 +157,12 @@ BAD = {
     "seed=range(3": f"'seed=range(3' cannot be read: no viable alternative at input 'range(3'. {SYNTAX}",
     # files
     f"model.config={ZOO_NAME.replace('rcnn', 'rccn')}": (
-        "model.config must be a YAML file that exists or a name of detectron2's model zoo, got "
+        "model.config must be a YAML or .py file that exists or a name of detectron2's model zoo, got "
         f"'{ZOO_NAME.replace('rcnn', 'rccn')}'. Did you mean {ZOO_NAME}?"
     ),
     "model.config=/nowhere/x.yaml": (
-        "model.config must be a YAML file that exists or a name of detectron2's model zoo, got '/nowhere/x.yaml'. "
-        f"For example {ZOO_NAME}."
+        "model.config must be a YAML or .py file that exists or a name of detectron2's model zoo, got "
+        f"'/nowhere/x.yaml'. For example {ZOO_NAME}."
     ),
     "model.weights=/nowhere/w.pth": ("model.weights must be a file that exists, got /nowhere/w.pth. Check the path."),
     "sweep.root=/dev/null/x": (

@@ -4,11 +4,13 @@ import json
 import logging
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import HookBase
+from safetensors.torch import load_file
 
 from ablation import models, progress
 from ablation.config import validated
@@ -28,10 +30,10 @@ def train(compose, micro, tmp_path):
     def run(name, *overrides):
         config = validated(compose(*micro, "sweep.log_period=1", *overrides))
         prepare(config.dataset)
-        cfg = models.detectron2_config(config, check(locate(config.dataset, "train")))
+        detector = models.detector(config, check(locate(config.dataset, "train")))
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
-        training = Training(config, cfg, paths)
+        training = Training(config, detector, paths)
         weights = {k: v.clone() for k, v in training.run().state_dict().items()}
         return training, weights, losses_of(paths.metrics)
 
@@ -85,7 +87,7 @@ def test_without_training_noise_every_loss_and_weight_is_that_of_detectron2s_def
 
 def default_trainer(compose, micro, folder):
     config = validated(compose(*micro))
-    cfg = models.detectron2_config(config, check(locate(config.dataset, "train"))).clone()
+    cfg = models.detector(config, check(locate(config.dataset, "train"))).cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TRAIN = (register(locate(config.dataset, "train")),)
     cfg.DATASETS.TEST = ()
@@ -188,17 +190,17 @@ def test_the_logged_snr_is_that_of_the_step_and_stops_with_the_noise(train, tmp_
 def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compose, micro):
     config = validated(compose(*micro))
     prepare(config.dataset)
-    cfg = models.detectron2_config(config, check(locate(config.dataset, "train"))).clone()
-    cfg.defrost()
+    detector = models.detector(config, check(locate(config.dataset, "train")))
     name = register(locate(config.dataset, "train"))
+    mapper = detector.mapper(name, augmented=True, annotated=True)
 
     def images(start, workers):
-        cfg.DATALOADER.NUM_WORKERS = workers
+        feed = replace(detector.feed, workers=workers)
         torch.manual_seed(0)
         import numpy as np
 
         np.random.seed(0)
-        batches = train_batches(cfg, name, start)
+        batches = train_batches(feed, mapper, name, start)
         return [torch.stack([d["image"] for d in next(batches)]) for _ in range(4)]
 
     whole = images(0, 0)
@@ -211,9 +213,42 @@ def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
     config = validated(compose(*zoo, "schedule.iterations=900", "schedule.batch_size=2"))
     prepare(config.dataset)
     contents = check(locate(config.dataset, "train"))
-    cfg = models.detectron2_config(config, contents)
+    cfg = models.detector(config, contents).cfg
     assert cfg.SOLVER.MAX_ITER == 900
     assert cfg.SOLVER.STEPS == (600, 800)  # 60000 and 80000 of 90000
     assert cfg.SOLVER.WARMUP_ITERS == 10
     assert pytest.approx(0.0025) == cfg.SOLVER.BASE_LR  # 0.02 * 2 / 16
     assert len(contents.categories) == cfg.MODEL.ROI_HEADS.NUM_CLASSES
+
+
+def test_every_schedule_key_reaches_detectron2(compose, micro):
+    keys = {"epochs": 1.5, "batch_size": 2, "warmup": 3, "decay": "step", "weight_decay": 0.01, "clip_norm": 0.5}
+    config = validated(
+        compose(*micro, *(f"schedule.{key}={value}" for key, value in keys.items()), "schedule.amp=true")
+    )
+    prepare(config.dataset)
+    solver = models.detector(config, check(locate(config.dataset, "train"))).cfg.SOLVER
+    assert solver.MAX_ITER == 6  # one and a half times through 8 images, two at a time
+    assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (3, 0.01)
+    assert (solver.LR_SCHEDULER_NAME, solver.STEPS) == ("WarmupMultiStepLR", (4, 5))
+    assert (solver.CLIP_GRADIENTS.ENABLED, solver.CLIP_GRADIENTS.CLIP_VALUE) == (True, 0.5)
+    assert solver.AMP.ENABLED
+
+
+def test_the_validation_loss_has_no_noise_and_leaves_the_training_as_it_was(train, tmp_path):
+    _, quiet, _ = train("quiet", "noise.sigma=0.5")
+    training, asked, _ = train("asked", "noise.sigma=0.5", "evaluation.loss_period=2")
+    assert equal(quiet, asked)
+    entries = [json.loads(line) for line in (tmp_path / "asked" / "metrics.jsonl").read_text().splitlines()]
+    told = {e["iteration"]: e["validation/total_loss"] for e in entries if "validation/total_loss" in e}
+    assert list(told) == [1, 3, 5]
+    assert training.validation_loss()(training.model)["total_loss"] == pytest.approx(told[5], abs=1e-6)
+    assert training.least_validation_loss == min(told.values())
+    best = load_file(tmp_path / "asked" / "best.safetensors")
+    assert (told[5] == min(told.values())) == equal(best, asked)
+
+
+def test_the_last_checkpoints_on_the_way_are_kept(train, tmp_path):
+    train("kept", "sweep.checkpoint_period=1", "sweep.keep_checkpoints=2")
+    kept = sorted(path.name for path in (tmp_path / "kept" / "checkpoints").iterdir())
+    assert kept == ["model-0000004.safetensors", "model-0000005.safetensors"]

@@ -31,7 +31,7 @@ class Contents:
     fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
     images, instances: counts; categories: id and name, in the order of the ids.
     has_masks: every instance has a segmentation; has_rle: some are run-length encoded; crowds, which nobody
-    trains on, do not count.
+    trains on, do not count. keypoints: their names, in the order of the annotations; () for none.
     """
 
     fingerprint: str
@@ -40,6 +40,7 @@ class Contents:
     categories: tuple[tuple[int, str], ...]
     has_masks: bool
     has_rle: bool
+    keypoints: tuple[str, ...] = ()
 
 
 def check(split: Split) -> Contents:
@@ -77,6 +78,7 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
         categories=tuple(sorted(names.items())),
         has_masks=bool(segmentations) and all(segmentations),
         has_rle=any(isinstance(s, dict) for s in segmentations),
+        keypoints=tuple(next((c["keypoints"] for c in categories if c.get("keypoints")), ())),
     )
 
 

@@ -9,21 +9,15 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import (
-    DatasetCatalog,
-    DatasetMapper,
-    MapDataset,
-    MetadataCatalog,
-    get_detection_dataset_dicts,
-)
+from detectron2.data import DatasetCatalog, DatasetMapper, MapDataset, MetadataCatalog, get_detection_dataset_dicts
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.datasets.annotations import Split
+from ablation.datasets.annotations import Split, check
+from ablation.detector import Feed, Mapper
 
 Batch = list[dict[str, Any]]
 
@@ -34,30 +28,40 @@ def register(split: Split) -> str:
     name = f"{annotations} with the images of {images}"
     if name not in DatasetCatalog.list():
         DatasetCatalog.register(name, lambda: load_coco_json(annotations, images, name))
-        MetadataCatalog.get(name).set(json_file=annotations, image_root=images, evaluator_type="coco")
+        metadata = MetadataCatalog.get(name)
+        metadata.set(json_file=annotations, image_root=images, evaluator_type="coco")
+        if keypoints := check(split).keypoints:
+            metadata.set(keypoint_names=keypoints, keypoint_flip_map=_exchanged_by_a_flip(keypoints))
     return name
 
 
-def train_batches(cfg: CfgNode, name: str, start: int) -> Iterator[Batch]:
+def _exchanged_by_a_flip(keypoints: Sequence[str]) -> list[tuple[str, str]]:
+    """COCO files do not say which keypoints a mirror image exchanges; their names do: left_eye, right_eye."""
+    pairs = ((name, name.replace("left", "right")) for name in keypoints)
+    return [(left, right) for left, right in pairs if left != right and right in keypoints]
+
+
+def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
     """An endless stream of mapped training batches, from iteration `start` on.
 
     Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from
     a seed of its own, made of the training's seed and the item's number, so that batch i is the same after a
     resumption and for any number of workers.
     """
-    dicts = get_detection_dataset_dicts(name, filter_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS)
+    dicts = get_detection_dataset_dicts(name, filter_empty=feed.filters_empty)
+    _pack_polygons(dicts)
     seed = comm.shared_random_seed()
-    stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, cfg)
+    stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, feed)
     loader = DataLoader(
-        _Mapped(dicts, DatasetMapper(cfg, is_train=True), seed),
+        _Mapped(dicts, mapper, seed),
         batch_sampler=islice(stream, start, None),
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        num_workers=feed.workers,
         collate_fn=_unchanged,
     )
     return iter(loader)
 
 
-def evaluation_loader(cfg: CfgNode, name: str, batch_size: int) -> DataLoader[Any]:
+def evaluation_loader(mapper: Mapper, name: str, batch_size: int, workers: int = 0) -> DataLoader[Any]:
     """Batches of the mapped images of a registered split, images of one size together.
 
     A batch of several sizes would be padded to the largest, and what the network makes of padding reaches into the
@@ -68,39 +72,42 @@ def evaluation_loader(cfg: CfgNode, name: str, batch_size: int) -> DataLoader[An
     for number, entry in enumerate(dicts):
         by_size.setdefault((entry["height"], entry["width"]), []).append(number)
     batches = [same[i : i + batch_size] for same in by_size.values() for i in range(0, len(same), batch_size)]
-    return DataLoader(
-        MapDataset(dicts, DatasetMapper(cfg, is_train=False)),
-        batch_sampler=batches,
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_unchanged,
-    )
+    return DataLoader(MapDataset(dicts, mapper), batch_sampler=batches, num_workers=workers, collate_fn=_unchanged)
 
 
-def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, cfg: CfgNode) -> Iterator[list[tuple[int, int]]]:
+def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
+    """Polygons as arrays, which the mapper makes of them anyway: every image is copied each time it is read."""
+    for entry in dicts:
+        for annotation in entry.get("annotations", ()):
+            if isinstance(annotation.get("segmentation"), list):
+                annotation["segmentation"] = [np.asarray(polygon) for polygon in annotation["segmentation"]]
+
+
+def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, feed: Feed) -> Iterator[list[tuple[int, int]]]:
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
         for number, i in enumerate(TrainingSampler(len(dicts), seed=seed))
     )
-    size = cfg.SOLVER.IMS_PER_BATCH
-    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
-        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, size)
+    if feed.groups_by_aspect:
+        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, feed.batch_size)
     else:
-        groups = iter(lambda: list(islice(items, size)), [])
+        groups = iter(lambda: list(islice(items, feed.batch_size)), [])
     for group in groups:
         yield [entry["item"] for entry in group]
 
 
 class _Mapped(Dataset[dict[str, Any]]):
-    def __init__(self, dicts: Sequence[dict[str, Any]], mapper: DatasetMapper, seed: int) -> None:
+    def __init__(self, dicts: Sequence[dict[str, Any]], mapper: Mapper, seed: int) -> None:
         self._dicts, self._mapper, self._seed = dicts, mapper, seed
+        self._copies = isinstance(mapper, DatasetMapper)  # detectron2's copies what it is about to change
 
     def __getitem__(self, item: tuple[int, int]) -> dict[str, Any]:
         number, index = item
         # detectron2's augmentations draw from these two global generators.
         np.random.seed((self._seed + number) % 2**32)
         random.seed(self._seed + number)
-        mapped: dict[str, Any] = self._mapper(copy.deepcopy(self._dicts[index]))
-        return mapped
+        entry = self._dicts[index]
+        return self._mapper(entry if self._copies else copy.deepcopy(entry))
 
 
 def _unchanged(batch: Batch) -> Batch:

@@ -1,5 +1,7 @@
 """Splits in detectron2's catalog, and the batches that an evaluation gets."""
 
+import shutil
+
 import pytest
 from PIL import Image
 
@@ -25,8 +27,10 @@ def sizes(coco_folder):
 
 
 def test_images_of_one_size_share_a_batch_and_none_is_padded(compose, micro, sizes):
-    cfg = models.detectron2_config(validated(compose(*micro)), check(sizes))
-    batches = list(evaluation_loader(cfg, register(sizes), batch_size=3))
+    detector = models.detector(validated(compose(*micro)), check(sizes))
+    batches = list(
+        evaluation_loader(detector.mapper(register(sizes), augmented=False, annotated=False), register(sizes), 3)
+    )
     assert sorted(image["image_id"] for batch in batches for image in batch) == [1, 2, 3, 4, 5, 6, 7]
     assert [len(batch) for batch in batches] == [3, 1, 3]
     assert all(len({tuple(image["image"].shape) for image in batch}) == 1 for batch in batches)
@@ -34,5 +38,6 @@ def test_images_of_one_size_share_a_batch_and_none_is_padded(compose, micro, siz
 
 def test_the_same_annotations_with_other_images_are_another_split(sizes, tmp_path):
     foggy = Split(sizes.annotations, tmp_path / "foggy")
+    shutil.copytree(sizes.images, foggy.images)
     assert register(sizes) != register(foggy)
     assert register(sizes) == register(sizes)
