@@ -23,7 +23,7 @@ from scipy.special import stdtrit
 
 from ablation.aggregate import bootstrap_interval, iqm, stratified_bootstrap
 from ablation.decision import decide
-from ablation.paired import FloatArray, interval, sign_flip_p
+from ablation.paired import FloatArray, interval, joint_p, sign_flip_p
 from ablation.power import minimum_detectable_effect
 from benchmarks.machine import write_result
 
@@ -178,7 +178,7 @@ def sweep(
 
 
 def rule_errors(repetitions: int) -> Iterator[dict[str, Any]]:
-    """Percent of sweeps with any false claim: by the rule, by Holm, and without adjustment."""
+    """Percent of sweeps with any false claim: by the rule, by Holm, unadjusted, and by cells in their own spreads."""
     unequal = np.tile([1.0, 1.0, 1.5, 3.0], len(FAMILIES))
     dose = np.where(np.arange(CELLS) < len(SIGMAS), np.tile(SIGMAS, len(FAMILIES)), 0.0)
     nulls: dict[str, tuple[FloatArray, Draw, FloatArray | None]] = {
@@ -191,13 +191,15 @@ def rule_errors(repetitions: int) -> Iterator[dict[str, Any]]:
     for number, (seeds, name) in enumerate((s, n) for s in (6, 10) for n in nulls):
         effects, draw, spreads = nulls[name]
         generator = np.random.default_rng([3, number])
-        false = np.zeros(3)
+        false = np.zeros(4)
         for _ in range(repetitions):
-            decision = _decide(sweep(generator, seeds, 0.5, effects, draw, spreads))
+            differences = sweep(generator, seeds, 0.5, effects, draw, spreads)
+            decision = _decide(differences)
             nothing = [*(not e.any() for e in np.split(effects, len(FAMILIES))), *(effects == 0)]
             wrong = [v for v, is_null in zip((*decision.trends, *decision.cells), nothing, strict=True) if is_null]
-            false += [min(getattr(v, kind) for v in wrong) < 0.05 for kind in ("p_joint", "p_holm", "p")]
-        rule, adjusted, alone = (100 * false / repetitions).tolist()
+            false[:3] += [min(getattr(v, kind) for v in wrong) < 0.05 for kind in ("p_joint", "p_holm", "p")]
+            false[3] += joint_p(_in_spreads(differences))[effects == 0].min() < 0.05
+        rule, adjusted, alone, in_spreads = (100 * false / repetitions).tolist()
         yield {
             "what": "errors",
             "seeds": seeds,
@@ -205,6 +207,7 @@ def rule_errors(repetitions: int) -> Iterator[dict[str, Any]]:
             "rule": rule,
             "holm": adjusted,
             "unadjusted": alone,
+            "in_spreads": in_spreads,
             "repetitions": repetitions,
         }
 
@@ -225,16 +228,18 @@ def rule_power(repetitions: int) -> Iterator[dict[str, Any]]:
     for number, (seeds, sd, effect, name) in enumerate(grid):
         generator = np.random.default_rng([4, number])
         effects = -effect * shapes[name]
-        found = np.zeros(4)
+        found = np.zeros(5)
         for _ in range(repetitions):
-            decision = _decide(sweep(generator, seeds, sd, effects))
+            differences = sweep(generator, seeds, sd, effects)
+            decision = _decide(differences)
             real = [v for v, e in zip(decision.cells, effects, strict=True) if e]
             trend, cell = decision.trends[0], decision.cells[len(SIGMAS) - 1]
             # Of "any claim", a trend counts where its family has an effect.
             doses = [v for v, e in zip(decision.trends, np.split(effects, len(FAMILIES)), strict=True) if e.any()]
             found[0] += any(v.is_claimed for v in (*real, *doses))
-            found[1:] += [trend.is_claimed, cell.is_claimed, any(v.p_holm < 0.05 for v in (*real, *doses))]
-        any_, trend_, cell_, holm_ = (100 * found / repetitions).tolist()
+            found[1:4] += [trend.is_claimed, cell.is_claimed, any(v.p_holm < 0.05 for v in (*real, *doses))]
+            found[4] += joint_p(_in_spreads(differences))[effects != 0].min() < 0.05
+        any_, trend_, cell_, holm_, in_spreads = (100 * found / repetitions).tolist()
         yield {
             "what": "power",
             "seeds": seeds,
@@ -245,6 +250,7 @@ def rule_power(repetitions: int) -> Iterator[dict[str, Any]]:
             "trend": trend_,
             "highest_cell": cell_,
             "any_holm": holm_,
+            "any_in_spreads": in_spreads,
             "repetitions": repetitions,
         }
 
@@ -292,6 +298,12 @@ _STATISTICS: dict[str, Callable[[FloatArray], float]] = {"mean": lambda x: float
 def _decide(differences: FloatArray) -> Any:
     sigma = np.tile(SIGMAS, len(FAMILIES)).tolist()
     return decide(differences, sigma, [f for f in FAMILIES for _ in SIGMAS])
+
+
+def _in_spreads(differences: FloatArray) -> FloatArray:
+    """Rows divided by their root mean square, which no sign changes: their means order as t statistics do."""
+    scaled: FloatArray = differences / np.sqrt((differences**2).mean(axis=1, keepdims=True))
+    return scaled
 
 
 def _around(middle: float, half: float) -> tuple[float, float]:
