@@ -41,7 +41,7 @@ class Training:
 
     model: the detectron2 model; iterations: done so far; losses: the last smoothed losses by name;
     telemetry: what the noise did; started_from: what became of the checkpoint of `model.weights`;
-    least_validation_loss: that of the best weights so far, infinite where none was asked for.
+    trainer: detectron2's; least_validation_loss: that of the best weights so far, infinite where none was asked for.
     """
 
     def __init__(self, config: RunConfig, detector: Detector, paths: TrainingPaths) -> None:
@@ -58,7 +58,7 @@ class Training:
         name = register(locate(config.dataset, "train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
         batches = train_batches(detector.feed, mapper, name, self.iterations)
-        self._trainer: Any = (AMPTrainer if detector.is_amp else SimpleTrainer)(self.model, batches, self._optimizer)
+        self.trainer: Any = (AMPTrainer if detector.is_amp else SimpleTrainer)(self.model, batches, self._optimizer)
         self.started_from: WeightsReport | None = None
         self.least_validation_loss = math.inf
         if state:
@@ -88,10 +88,10 @@ class Training:
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)
         _forget_after(self._paths.metrics, self.iterations)
-        self._trainer.register_hooks(self._hooks())
+        self.register_hooks()
         with self._injection, self._stop:
             try:
-                self._trainer.train(self.iterations, self._total)
+                self.trainer.train(self.iterations, self._total)
             except FloatingPointError as error:
                 at = f"at iteration {self.iterations + 1} of {self._total}"
                 raise Diverged(f"The training diverged {at}: {str(error).splitlines()[0]}") from error
@@ -111,8 +111,8 @@ class Training:
             "cpu_generator": torch.get_rng_state(),
             "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
         }
-        if hasattr(self._trainer, "grad_scaler"):
-            state["grad_scaler"] = self._trainer.grad_scaler.state_dict()
+        if hasattr(self.trainer, "grad_scaler"):
+            state["grad_scaler"] = self.trainer.grad_scaler.state_dict()
         with replacing(self._paths.checkpoint) as temporary:
             torch.save(state, temporary)
         if self._config.sweep.keep_checkpoints:
@@ -138,10 +138,14 @@ class Training:
         self.least_validation_loss = state["least_validation_loss"]
         self.started_from = WeightsReport(**state["started_from"]) if state["started_from"] else None
         if "grad_scaler" in state:
-            self._trainer.grad_scaler.load_state_dict(state["grad_scaler"])
+            self.trainer.grad_scaler.load_state_dict(state["grad_scaler"])
         torch.set_rng_state(state["cpu_generator"])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(state["cuda_generators"])
+
+    def register_hooks(self) -> None:
+        """Give detectron2's trainer what goes around an iteration; `run` does it."""
+        self.trainer.register_hooks(self._hooks())
 
     def _hooks(self) -> list[HookBase]:
         period, folder = self._config.sweep.log_period, str(self._paths.folder)

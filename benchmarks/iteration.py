@@ -1,0 +1,120 @@
+"""A training iteration of ours, without noise, against one of detectron2's DefaultTrainer on the same config and data.
+
+    python -m benchmarks.iteration --model tiny
+    python -m benchmarks.iteration --model r50 --pairs 8
+
+Both trainings live in one process and take turns, iteration by iteration, everything included: loading, hooks,
+writers. The time is that of the process on the CPU, to which other programs add little; the figure is the median of
+the paired ratios. Both load their images in the process itself (`DATALOADER.NUM_WORKERS=0`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks.machine import write_result
+
+_CONFIGS = {
+    "tiny": [],
+    "r50": ["model=mask_rcnn_r50_fpn", "model.weights=''", "schedule.batch_size=1"],
+}
+_WARM_UP = 5
+
+
+class Loop:
+    """A trainer that is asked for one iteration at a time."""
+
+    def __init__(self, trainer: Any, iterations: int) -> None:
+        from detectron2.utils.events import EventStorage
+
+        self._trainer = trainer
+        trainer.iter = trainer.start_iter = 0
+        trainer.max_iter = iterations
+        trainer.storage = EventStorage(0)
+        with trainer.storage:
+            trainer.before_train()
+
+    def step(self) -> float:
+        """Seconds of one iteration with its hooks."""
+        start = time.process_time()
+        with self._trainer.storage as storage:
+            self._trainer.before_step()
+            self._trainer.run_step()
+            self._trainer.after_step()
+            self._trainer.iter += 1
+            storage.step()
+        return time.process_time() - start
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print and write the result."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", choices=_CONFIGS, default="tiny")
+    parser.add_argument("--pairs", type=int, default=100, help="iterations of each (default: 100)")
+    parser.add_argument("--threads", type=int, default=1)
+    given = parser.parse_args(arguments)
+    import torch
+
+    torch.set_num_threads(given.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        ours, theirs = _loops(_CONFIGS[given.model], Path(folder), given.pairs + _WARM_UP)
+        pairs = [(ours.step(), theirs.step()) for _ in range(given.pairs + _WARM_UP)][_WARM_UP:]
+    ratios = [their / our for our, their in pairs]
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    result = {
+        "model": given.model,
+        "pairs": given.pairs,
+        "threads": given.threads,
+        "ours_s": statistics.median(our for our, _ in pairs),
+        "default_trainer_s": statistics.median(their for _, their in pairs),
+        "speedup": middle,
+        "speedup_quartiles": [low, high],
+    }
+    Console().print(
+        f"{given.model}: {result['ours_s']:.4f} s against {result['default_trainer_s']:.4f} s per iteration, "
+        f"{middle:.3f} times as fast (quartiles {low:.3f} and {high:.3f} of {given.pairs} pairs)"
+    )
+    write_result(f"iteration_{given.model}", [result])
+
+
+def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loop, Loop]:
+    from detectron2.engine import DefaultTrainer
+
+    from ablation import models
+    from ablation.datasets.annotations import check
+    from ablation.datasets.catalog import register
+    from ablation.datasets.files import locate, prepare
+    from ablation.preview import composed
+    from ablation.record import TrainingPaths
+    from ablation.run import told_errors
+    from ablation.training import Training
+
+    shared = [f"sweep.root={folder}", "noise=none", f"schedule.iterations={iterations}"]
+    with told_errors():  # in which Hydra knows our plugins
+        config = composed([*overrides, *shared])
+    prepare(config.dataset)
+    detector = models.detector(config, check(locate(config.dataset, "train")))
+    paths = TrainingPaths(folder / "ours")
+    paths.folder.mkdir()
+    training = Training(config, detector, paths)
+    training.register_hooks()
+    cfg = detector.cfg.clone()  # type: ignore[attr-defined]
+    cfg.defrost()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (register(locate(config.dataset, "train")),), ()
+    cfg.OUTPUT_DIR = str(folder / "theirs")
+    (folder / "theirs").mkdir()
+    theirs = DefaultTrainer(cfg)
+    theirs.resume_or_load(resume=False)
+    return Loop(training.trainer, iterations), Loop(theirs, iterations)
+
+
+if __name__ == "__main__":
+    main()
