@@ -159,6 +159,11 @@ class NoiseScheduleConfig(_Group):
         for key, end in (("full", self.full), ("stop", self.stop)):
             if end is not None and end <= self.start:
                 raise ValueError(f"noise.schedule.{key} must be after noise.schedule.start={self.start}, got {end}.")
+        if self.full is not None and self.stop is not None and self.full > self.stop:
+            raise ValueError(
+                f"noise.schedule.full must be <= noise.schedule.stop={self.stop}, got {self.full}: the full strength "
+                "would never be reached."
+            )
         if self.shape == "constant" and self.full is not None:
             raise ValueError(
                 f"noise.schedule.full={self.full} has no meaning for noise.schedule.shape=constant; "
@@ -197,7 +202,21 @@ class NoiseConfig(_Group):
                 f"noise.type={self.type} mixes the images of a batch, so its result in evaluation would depend on "
                 f"the batch size; noise.when must be train, got {self.when}."
             )
+        if self.when == "eval" and noise is not None:
+            self._check_evaluation_only()
         return self
+
+    def _check_evaluation_only(self) -> None:
+        if self.shared:
+            raise ValueError(
+                "noise.shared=true has no effect with noise.when=eval: an evaluation draws for each image by itself, "
+                "so that no result depends on the batch. Leave noise.shared at false."
+            )
+        if self.schedule != NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None):
+            raise ValueError(
+                "noise.schedule has no effect with noise.when=eval: it is the strength over the training. "
+                "Leave it out, or choose noise.when=train or always."
+            )
 
     def build(self) -> Noise | None:
         """The noise that these keys describe; None when they describe none (type none, or sigma 0)."""
@@ -286,6 +305,12 @@ class RunConfig(_Group):
             raise ValueError(
                 f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "
                 "the noise would never act."
+            )
+        full = self.noise.schedule.full
+        if iterations is not None and full is not None and full > iterations and self.noise.acts("train"):
+            raise ValueError(
+                f"noise.schedule.full must be <= schedule.iterations={iterations}, got {full}: the full strength "
+                "would never be reached."
             )
         built = self.noise.build()
         if built is not None and built.needs_batch and self.schedule.batch_size == 1:

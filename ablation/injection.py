@@ -1,9 +1,9 @@
 """Puts noise into an unmodified detectron2 model by hooks, and takes it out again.
 
 Every draw comes from a private generator that is seeded anew from what the draw belongs to: in training the
-seed, the iteration and the level; in evaluation the image's id and the level. So the global generators are
-never touched, a resumed training draws what an undisturbed one would have drawn, every model meets the same
-evaluation noise, and no result depends on batch size, order or workers.
+seed, the iteration and the level; in evaluation the image's id, the level and the draw's number. So the
+global generators are never touched, a resumed training draws what an undisturbed one would have drawn, every
+model meets the same evaluation noise, and no result depends on batch size, order or workers.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class Injection:
     """Noise in a model for the time of a `with` block.
 
     Set `iteration` before each training step; `measured` then holds what that step alone measured, by level.
+    draw: which of several independent evaluation draws.
     While `is_paused`, nothing is perturbed.
     In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts
     nor receives noise that a single image would not have had.
@@ -67,7 +68,14 @@ class Injection:
     MEASURE_EVERY = 20  # training calls per level between two measurements of the realised ratio
 
     def __init__(
-        self, model: nn.Module, noise: NoiseConfig, *, phase: Phase, seed: int = 0, iterations: int = 0
+        self,
+        model: nn.Module,
+        noise: NoiseConfig,
+        *,
+        phase: Phase,
+        seed: int = 0,
+        iterations: int = 0,
+        draw: int = 0,
     ) -> None:
         self.iteration = 0
         self.is_paused = False
@@ -76,6 +84,7 @@ class Injection:
         self._config = noise
         self._noise = noise.build() if noise.acts(phase) else None
         self._phase = phase
+        self._draw = draw
         self._seed = seed
         self._iterations = iterations
         self._tallies: dict[str, _Tally] = {}
@@ -187,7 +196,7 @@ class Injection:
 
     def _perturbed_image(self, level: str, x: Tensor, number: int) -> Tensor:
         assert self._noise is not None
-        key = ("eval", self._inputs[number]["image_id"])
+        key = ("eval", self._inputs[number]["image_id"], *([self._draw] if self._draw else []))
         if not self._is_acting(x.device, *key):
             return x
         generator = self._generator(x.device, *key, level)

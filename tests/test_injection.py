@@ -1,5 +1,7 @@
 """Noise goes in by hooks, where it was asked for and nowhere else, and comes out again."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate, prepare
 from ablation.errors import ConfigError, NoiseNotApplied
 from ablation.injection import Injection, strength_at
+from ablation.noise.base import rms
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +112,7 @@ def test_the_other_consumer_gets_the_clean_features(world, noise, destination, o
     injection.check_applied()
     assert changed(clean[destination], noisy[destination])
     assert not changed(clean["backbone"], noisy["backbone"])
-    if other == "rpn":  # the RoI heads depend on the proposals, but their features are compared as they come in
-        assert not changed(clean[other], noisy[other])
+    assert not changed(clean[other], noisy[other])  # the features as they come in
 
 
 def test_evaluation_noise_does_not_depend_on_batch_size_or_order(world, noise):
@@ -135,14 +137,16 @@ def test_evaluation_noise_does_not_see_the_padding(world, noise):
         alone = features_of(model, [[small]])["rpn"]["p2"]
         alone_ratio = injection.telemetry()["p2"].sigma
     clean_padded = features_of(model, [[small, {**image, "image_id": 99}]])["rpn"]["p2"][:1]
-    with Injection(model, asked, phase="eval"):
+    with Injection(model, asked, phase="eval") as injection:
         padded = features_of(model, [[small, {**image, "image_id": 99}]])["rpn"]["p2"][:1]
+        padded_ratio = injection.telemetry()["p2"].sigma
     assert alone.shape[-1] == 8
     assert padded.shape[-1] == 16
     beyond = torch.ones(16, 16, dtype=torch.bool)
     beyond[:8, :8] = False
     assert torch.equal(padded[..., beyond], clean_padded[..., beyond])
     assert alone_ratio == pytest.approx(0.5, rel=0.1)
+    assert padded_ratio == pytest.approx(0.5, rel=0.1)
 
 
 def test_the_global_generators_are_not_touched(world, noise):
@@ -168,11 +172,40 @@ def test_training_draws_differ_between_levels_steps_and_seeds_and_repeat(world, 
             return features_of(model, [batch])["rpn"]
 
     clean = features_of(model, [batch])["rpn"]
-    first = {level: x - clean[level] for level, x in draw(0, 0).items()}
     for other in (draw(0, 1), draw(1, 0)):
         assert changed(draw(0, 0), other) == set(clean)
     assert not changed(draw(0, 0), draw(0, 0))
-    assert not torch.equal(first["p5"][..., :1, :1], first["p6"][..., :1, :1])
+
+
+@pytest.mark.parametrize("phase", ["train", "eval"])
+def test_each_level_and_each_evaluation_draw_has_numbers_of_its_own(world, noise, phase):
+    model, loader = world
+    batch = next(iter(loader(2)))
+    x = torch.ones(2, 4, 8, 8)
+
+    def drawn(level, draw=0):
+        with Injection(model, noise("noise=speckle", f"noise.when={phase}"), phase=phase, draw=draw) as injection:
+            features_of(model, [batch])
+            return injection._perturbed(level, x)
+
+    assert torch.equal(drawn("p2"), drawn("p2"))
+    assert not torch.equal(drawn("p2"), drawn("p3"))
+    assert torch.equal(drawn("p2"), drawn("p2", draw=1)) == (phase == "train")
+
+
+def test_in_training_the_padding_does_not_count(world, noise):
+    model, loader = world
+    (image,) = next(iter(loader(1)))
+    small = {**image, "image": image["image"][:, :32, :48].contiguous()}
+    with Injection(model, noise("noise.sigma=0.5"), phase="train") as injection:
+        x = features_of(model, [[small, image]])["rpn"]["p2"]
+        valid = injection._valid(x)
+        told = injection.measured["p2"]
+    assert valid[0, 0, :8, :12].all()
+    assert valid[0].sum() == 8 * 12
+    assert valid[1].all()
+    clean = features_of(model, [[small, image]])["rpn"]["p2"]
+    assert told.signal_rms == pytest.approx(math.sqrt(rms(clean, valid).square().mean()), rel=1e-4)
 
 
 def test_probability_decides_once_for_all_levels(world, noise):

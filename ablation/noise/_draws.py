@@ -54,16 +54,15 @@ class GranularNoise(Noise):
     def _blank(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         import torch
 
-        if self.granularity == "element" and not self.shared:
-            return torch.empty_like(x, dtype=dtype)
         images, channels, height, width = x.shape
-        return x.new_empty(
+        shape = (
             1 if self.shared else images,
             channels if self.granularity in ("element", "channel") else 1,
             height if self.granularity in ("element", "position") else 1,
             width if self.granularity in ("element", "position") else 1,
-            dtype=dtype,
         )
+        # What becomes the result has the memory format of x.
+        return torch.empty_like(x, dtype=dtype) if shape == x.shape else x.new_empty(shape, dtype=dtype)
 
 
 def check_flag(key: str, value: object) -> bool:

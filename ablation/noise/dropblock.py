@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.errors import ConfigError
 from ablation.noise.base import Noise, check_integer, check_number
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from torch import Tensor
 
 
@@ -18,17 +20,18 @@ if TYPE_CHECKING:
 class DropBlock(Noise):
     """Blocks of b×b zeroed around centres drawn with probability gamma, the rest rescaled by numel/kept.
 
-    gamma = p·H·W / (b²·(H-b+1)·(W-b+1)), b at most H and W, independently for each channel: Ghiasi et al.,
-    arXiv 1810.12890.
+    b at most H and W, independently for each channel: Ghiasi et al., arXiv 1810.12890. Where sigma is given, gamma
+    is such that a map of that size keeps 1/(1 + sigma²) of its features in the mean, overlaps and edges included.
 
-    p: 1 - keep_prob of the paper, 0 <= p < 1; instead of sigma. Blocks overlap, so on a large map the kept
-        fraction is (1 - p/b²)^(b²), a little more than 1-p, and sigma = √(1/kept - 1).
+    p: 1 - keep_prob of the paper, 0 <= p < 1; instead of sigma. Then gamma = p·H·W / (b²·(H-b+1)·(W-b+1)). Blocks
+        overlap, so on a large map the kept fraction is (1 - p/b²)^(b²), a little more than 1-p, and
+        sigma = √(1/kept - 1).
     block_size: b, >= 1, in positions of the level.
     """
 
     formula: ClassVar[str] = (
-        "x*m*numel(m)/sum(m), m = 0 on b x b blocks, centres~Bernoulli(gamma), "
-        "gamma = p*H*W/(b^2*(H-b+1)*(W-b+1)), p = b^2*(1 - (1+sigma^2)^(-1/b^2))"
+        "x*m*numel(m)/sum(m), m = 0 on b x b blocks, centres~Bernoulli(gamma), mean(m) = 1/(1+sigma^2); "
+        "where p is given: gamma = p*H*W/(b^2*(H-b+1)*(W-b+1))"
     )
     source: ClassVar[str] = "DropBlock, Ghiasi et al., NeurIPS 2018, arXiv:1810.12890"
     native: ClassVar[str | None] = "p"
@@ -46,13 +49,6 @@ class DropBlock(Noise):
         if self.p is not None:
             check_number("noise.params.p", self.p, at_least=0, below=1)
         super().__post_init__()
-        if self._drop_probability() >= 1:
-            limit = self.sigma_of_native(1.0)
-            raise ConfigError(
-                f"noise.sigma must be < {limit:.3g} for dropblock with "
-                f"noise.params.block_size={self.block_size}, got {self.sigma}: there p reaches 1. "
-                "Lower noise.sigma or noise.params.block_size."
-            )
 
     def sigma_of_native(self, value: float) -> float:
         """√(1/kept - 1) for the fraction kept on a large map, overlaps of blocks included."""
@@ -80,15 +76,43 @@ class DropBlock(Noise):
         height, width = x.shape[2:]
         size = min(self.block_size, height, width)
         places = (height - size + 1, width - size + 1)
-        gamma = self._drop_probability() * height * width / (size**2 * places[0] * places[1])
+        gamma = (
+            _gamma_for(self.strength, height, width, size)
+            if self.p is None
+            else self.p * height * width / (size**2 * places[0] * places[1])
+        )
         drawn = x.new_empty(*x.shape[:2], *places, dtype=torch.float32).uniform_(generator=generator)
         centres = F.pad(drawn < gamma, [size - 1] * 4)
         return _widened(_widened(centres, size, dim=2), size, dim=3)
 
-    def _drop_probability(self) -> float:
-        area = self.block_size**2
-        # expm1 and log1p keep a small sigma exact where 1 - (1+sigma²)^(-1/b²) would cancel.
-        return -area * math.expm1(-math.log1p(self.strength**2) / area)
+
+@lru_cache(maxsize=1024)
+def _gamma_for(sigma: float, height: int, width: int, size: int) -> float:
+    """The probability of a block at a place for which a map keeps 1/(1 + sigma²) of its features in the mean.
+
+    A position is kept if none of the places that cover it holds a block. With t = -log(1 - gamma) that has the
+    probability exp(-t·n), n those places; their mean over the map falls with t, so halving finds it.
+    """
+    import numpy as np
+
+    covering = np.outer(_places_over(height, size), _places_over(width, size))
+    numbers, counts = np.unique(covering, return_counts=True)
+    share = counts / covering.size
+    # Each position is covered by at least one place and at most b² of them.
+    low, high = math.log1p(sigma**2) / numbers[-1], math.log1p(sigma**2)
+    for _ in range(60):
+        middle = (low + high) / 2
+        keeps_more = float(share @ np.exp(-middle * numbers)) > 1 / (1 + sigma**2)
+        low, high = (middle, high) if keeps_more else (low, middle)
+    return -math.expm1(-high)
+
+
+def _places_over(length: int, size: int) -> NDArray[np.int64]:
+    """How many of the places of a block along a side cover each position."""
+    import numpy as np
+
+    at = np.arange(length)
+    return np.minimum(at, length - size) - np.maximum(at - size + 1, 0) + 1
 
 
 def _widened(marks: Tensor, size: int, dim: int) -> Tensor:

@@ -66,9 +66,9 @@ class MixStyle(Noise):
         """Lam ~ Beta(alpha, alpha) for each image; N×1×1×1 float32."""
         import torch
 
-        # torch.distributions.Beta takes no generator; two gammas make a Beta. In float64: with alpha = 0.1
-        # both are 0 in float32 now and then, which would be 0/0.
-        shape = x.new_full((2, x.shape[0], 1, 1, 1), self.alpha, dtype=torch.float64)
-        first, second = torch._standard_gamma(shape, generator=generator)
-        weight: Tensor = first / (first + second)
-        return weight.float()
+        # torch.distributions.Beta takes no generator; two gammas make a Beta. In logarithms, by
+        # Gamma(alpha) = Gamma(alpha + 1)·U^(1/alpha): with a small alpha both are 0 now and then, which would be 0/0.
+        shape = x.new_full((2, x.shape[0], 1, 1, 1), self.alpha + 1, dtype=torch.float64)
+        uniform = torch.empty_like(shape).uniform_(torch.finfo(shape.dtype).tiny, 1, generator=generator)
+        logarithms = torch._standard_gamma(shape, generator=generator).log() + uniform.log() / self.alpha
+        return torch.sigmoid(logarithms[0] - logarithms[1]).float()

@@ -39,7 +39,23 @@ def test_the_example_is_found_and_acts_as_strong_as_it_says(example):
         noise.build(example.type, sigma=0.1, params={"cutoff": 0})
 
 
-@pytest.mark.parametrize("name", noise.available())
+# A type of your own passes all tests without a row of this page.
+SHIPPED = [
+    "gaussian",
+    "speckle",
+    "uniform",
+    "dropout",
+    "channel_dropout",
+    "dropblock",
+    "channel_stats",
+    "dsu",
+    "mixstyle",
+    "saliency_dropout",
+    "quantization",
+]
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 def test_every_type_is_listed_with_its_parameters_and_its_source(name):
     row, source = re.findall(rf"^\| `{name}` \|.*$", PAGE, re.MULTILINE)
     numbers = re.findall(r"arXiv:(\d{4}\.\d{5})", noise.load(name).source)

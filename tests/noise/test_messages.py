@@ -47,12 +47,6 @@ MESSAGES: list[tuple[str, dict[str, Any], str]] = [
         "noise.params.blok_size is not a parameter of dropblock. It has: block_size, p. Did you mean 'block_size'?",
     ),
     (
-        "dropblock",
-        {"sigma": 2},
-        "noise.sigma must be < 1.32 for dropblock with noise.params.block_size=7, got 2.0: there p "
-        "reaches 1. Lower noise.sigma or noise.params.block_size.",
-    ),
-    (
         "gaussian",
         {"sigma": 0.1, "params": {"p": 0.1}},
         "noise.params.p is not a parameter of gaussian. It has no parameters; use {}.",

@@ -166,6 +166,14 @@ def test_dropblock_drops_the_fraction_that_its_sigma_says():
     assert (result == 0).float().mean().item() == pytest.approx(0.36 / 1.36, rel=0.04)
 
 
+@pytest.mark.parametrize("side", (1, 4, 7, 8, 16))
+def test_dropblock_has_its_sigma_on_maps_of_the_size_of_a_block_too(side):
+    noise = build("dropblock", sigma=1.0, params={"block_size": 7})
+    x = torch.ones(8, 128, side, side)
+    squares = [(noise(x, generator(seed)) - x).square().mean().item() for seed in range(40)]
+    assert np.mean(squares) == pytest.approx(1.0, rel=0.05)
+
+
 def test_dropblock_counts_only_valid_features_for_its_rescaling():
     x = torch.ones(2, 8, 16, 16)
     valid = torch.zeros(2, 1, 16, 16, dtype=torch.bool)
@@ -220,8 +228,9 @@ def test_mixstyle_is_the_paper(with_padding):
     mean = np.stack([part.mean(axis=(1, 2)) for part in parts])
     std = np.stack([np.sqrt(part.var(axis=(1, 2)) + 1e-6) for part in parts])
     draws = generator()
-    gammas = torch._standard_gamma(torch.full((2, 4), 0.1, dtype=torch.float64), generator=draws).numpy()
-    lam = (gammas[0] / gammas.sum(axis=0))[:, None]
+    uniform = torch.empty(2, 4, dtype=torch.float64).uniform_(2.3e-308, 1, generator=draws)
+    gammas = torch._standard_gamma(torch.full((2, 4), 1.1, dtype=torch.float64), generator=draws) * uniform**10
+    lam = (gammas[0] / gammas.sum(dim=0)).numpy()[:, None]
     order = torch.randperm(4, generator=draws).numpy()
     mean_mix = lam * mean + (1 - lam) * mean[order]
     std_mix = lam * std + (1 - lam) * std[order]
@@ -232,10 +241,11 @@ def test_mixstyle_is_the_paper(with_padding):
         np.testing.assert_allclose(result[image, :, :height, :width], sm * (part - m) / s + mm, **CLOSE)
 
 
-@pytest.mark.parametrize("alpha", (0.1, 0.3, 2.0))
+@pytest.mark.parametrize("alpha", (0.001, 0.01, 0.1, 0.3, 2.0))
 def test_mixstyle_weight_has_the_moments_of_its_beta_law(alpha):
     noise = build("mixstyle", sigma=None, params={"alpha": alpha})
     weight = noise._draw_weight(torch.empty(20000, 1, 1, 1), generator()).double()
+    assert torch.isfinite(weight).all()
     assert weight.shape == (20000, 1, 1, 1)
     variance = 1 / (4 * (2 * alpha + 1))
     assert weight.mean().item() == pytest.approx(0.5, abs=4 * math.sqrt(variance / 20000))
