@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import product
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -237,7 +239,7 @@ class NoiseConfig(_Group):
 class ScheduleConfig(_Group):
     """The training's length and rate; null leaves it to the model's config."""
 
-    iterations: Annotated[int, Field(ge=1)] | None
+    iterations: Annotated[int, Field(ge=0)] | None
     epochs: Annotated[float, Field(gt=0)] | None
     batch_size: Annotated[int, Field(ge=1)] | None
     lr: Annotated[float, Field(gt=0)] | None
@@ -263,12 +265,66 @@ class ScheduleConfig(_Group):
         return max(1, math.ceil(self.epochs * images / batch_size))
 
 
+@dataclass(frozen=True)
+class GridCell:
+    """One noise of the grid, and which of its independent draws."""
+
+    type: str
+    sigma: float
+    levels: str | list[str]
+    draw: int
+    noise: NoiseConfig
+
+
+class NoiseGridConfig(_Group):
+    """Test noise that every trained model meets besides its own: each type at each sigma on each choice of levels."""
+
+    sigmas: list[Annotated[float, Field(ge=0)]]
+    types: Annotated[list[str], Field(min_length=1)]
+    levels: Annotated[list[Literal["all"] | list[str]], Field(min_length=1)]
+    draws: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> NoiseGridConfig:
+        try:
+            self.cells()
+        except ValidationError as error:
+            reason = error.errors()[0]
+            raise ValueError(f"evaluation.noise_grid: {reason.get('ctx', {}).get('error', reason['msg'])}") from error
+        return self
+
+    def cells(self) -> list[GridCell]:
+        """Every cell; one for all draws where there is no noise to draw."""
+        return [
+            GridCell(type_, sigma, levels, draw, _test_noise(type_, sigma, levels))
+            for type_, levels, sigma in product(self.types, self.levels, self.sigmas)
+            for draw in range(self.draws if sigma else 1)
+        ]
+
+
+def _test_noise(type_: str, sigma: float, levels: Literal["all"] | list[str]) -> NoiseConfig:
+    return NoiseConfig(
+        type=type_,
+        sigma=sigma,
+        params={},
+        levels=levels,
+        when="eval",
+        scale="relative",
+        granularity=None,
+        shared=False,
+        destination="both",
+        probability=1.0,
+        schedule=NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None),
+    )
+
+
 class EvaluationConfig(_Group):
     """How a trained model is measured."""
 
     primary_metric: Annotated[str, Field(pattern=_METRIC)]
     batch_size: Annotated[int, Field(ge=1)]
     loss_period: Annotated[int, Field(ge=1)] | None
+    noise_grid: NoiseGridConfig
 
 
 class SweepConfig(_Group):
@@ -301,6 +357,11 @@ class RunConfig(_Group):
     @model_validator(mode="after")
     def _check_noise_against_schedule(self) -> RunConfig:
         start, iterations = self.noise.schedule.start, self.schedule.iterations
+        if iterations == 0 and self.noise.acts("train"):
+            raise ValueError(
+                f"schedule.iterations=0 trains nothing, so noise.when={self.noise.when} has no meaning. Choose "
+                "noise.when=eval, or noise=none with evaluation.noise_grid.sigmas=[...]."
+            )
         if iterations is not None and start >= iterations and self.noise.acts("train"):
             raise ValueError(
                 f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "

@@ -1,4 +1,4 @@
-"""AP of a trained model by detectron2's evaluator, with or without noise."""
+"""AP of a trained model, under its own evaluation noise and under each cell of a noise grid."""
 
 from __future__ import annotations
 
@@ -6,95 +6,186 @@ import json
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any
 
-from detectron2.evaluation import COCOEvaluator, inference_on_dataset
-from torch import nn
+import torch
+from detectron2.evaluation import COCOEvaluator
+from torch import Tensor, nn
 
 from ablation import progress
-from ablation.config import RunConfig
-from ablation.datasets.annotations import Split, check
+from ablation.config import NoiseConfig, RunConfig
+from ablation.datasets.annotations import check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate
+from ablation.detections import Detections, scores
 from ablation.detector import Detector
 from ablation.injection import Injection
 from ablation.progress import Progress
-from ablation.record import LevelTelemetry
+from ablation.record import GridScore, LevelTelemetry
+from ablation.scoring import Matches
+from ablation.scoring.matching import Task
 
 logger = logging.getLogger(__name__)
-
-# COCO's area ranges in square pixels, by the suffix of detectron2's metric names.
-_AREAS = {"APs": (0, 32**2), "APm": (32**2, 96**2), "APl": (96**2, math.inf)}
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: detectron2's names to percent, None where there is no ground truth; flags: remarks on them."""
+    """metrics: detectron2's names to percent, None where there is no ground truth; flags: remarks on them.
+
+    matches: by task, what the metrics were counted from. grid: the metrics of each cell of the noise grid.
+    """
 
     metrics: Mapping[str, float | None]
     flags: tuple[str, ...]
     telemetry: Mapping[str, LevelTelemetry]
+    matches: Mapping[str, Matches]
+    grid: tuple[GridScore, ...]
+
+
+class SharedFeatures:
+    """Inside the block the backbone computes the features of a batch once, however often the model is asked.
+
+    Noise is added behind the backbone by hooks, so each pass perturbs the same clean features, and its result is that
+    of an evaluation of its own. `forget` before each batch.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self._backbone = model.backbone
+        self._features: dict[str, Tensor] | None = None
+
+    def __enter__(self) -> SharedFeatures:
+        self._compute = self._backbone.forward
+        self._backbone.forward = self._shared
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del self._backbone.forward
+
+    def forget(self) -> None:
+        """The next pass is about other images, or other features of them."""
+        self._features = None
+
+    def _shared(self, images: Tensor) -> dict[str, Tensor]:
+        if self._features is None:
+            self._features = self._compute(images)
+        return dict(self._features)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """One noise under which the model is asked."""
+
+    injection: Injection
+    detections: Detections
 
 
 def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluation:
-    """Measure a trained model on the test split, under the run's noise if that acts in evaluation.
+    """Measure a trained model on the test split, under the run's noise if that acts in evaluation, and the grid.
 
     Raises:
-        NoiseNotApplied: the noise never acted.
+        NoiseNotApplied: a noise never acted.
     """
     split = locate(config.dataset, "test")
     contents, name = check(split), register(split)
-    asked = {"bbox": True, "segm": detector.has_masks and contents.has_masks}
-    asked["keypoints"] = detector.has_keypoints and bool(contents.keypoints)
-    tasks = tuple(task for task, is_asked in asked.items() if is_asked)
+    tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and contents.has_masks else ("bbox",)
+    truth = json.loads(split.annotations.read_bytes())
+    cells = config.evaluation.noise_grid.cells()
+
+    def asked(noise: NoiseConfig, draw: int) -> _Pass:
+        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(name, truth))
+
+    own = asked(config.noise, 0)
+    clean = own if not config.noise.acts("eval") else None
+    passes = [own]
+    of_cells: list[_Pass] = []
+    for cell in cells:
+        one = clean if clean and not cell.noise.acts("eval") else asked(cell.noise, cell.draw)
+        clean = clean or (one if not cell.noise.acts("eval") else None)
+        passes += [] if one in passes else [one]
+        of_cells.append(one)
+    keypoints = _keypoints(name, detector) if detector.has_keypoints and contents.keypoints else None
     mapper = detector.mapper(name, augmented=False, annotated=False)
-    loader = _Reporting(evaluation_loader(mapper, name, config.evaluation.batch_size, detector.feed.workers))
-    evaluator = COCOEvaluator(
-        name, tasks=tasks, distributed=False, use_fast_impl=False, kpt_oks_sigmas=detector.oks_sigmas
+    loader = evaluation_loader(mapper, name, config.evaluation.batch_size, detector.feed.workers)
+    _infer(model, loader, passes, keypoints)
+    for one in passes:
+        one.injection.check_applied()
+    matches: dict[str, Matches] = {task: own.detections.matches(task) for task in tasks}
+    metrics = {key: value for task in tasks for key, value in scores(matches[task], task).items()}
+    metrics |= _keypoint_metrics(keypoints) if keypoints else {}
+    found = {id(one): _scored(one, tasks) for one in passes if one is not own} | {id(own): dict(metrics)}
+    grid = tuple(
+        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[id(one)], one.injection.telemetry())
+        for cell, one in zip(cells, of_cells, strict=True)
     )
-    for annotation in evaluator._coco_api.anns.values():
-        # pycocotools needs both; boxes from other tools often come without them.
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    with Injection(model, config.noise, phase="eval") as injection:
-        results = inference_on_dataset(model, loader, evaluator)
-    injection.check_applied()
-    metrics = {f"{task}/{key}": value for task in tasks for key, value in results.get(task, {}).items()}
-    return Evaluation(*_completed(metrics, split, tasks), telemetry=injection.telemetry())
+    flags = () if len(own.detections) else ("no detections: every AP is 0",)
+    metrics |= _robustness(grid, found[id(clean)] if clean else None, tasks)
+    return Evaluation(metrics, flags, own.injection.telemetry(), matches, grid)
 
 
-def _completed(
-    metrics: Mapping[str, float], split: Split, tasks: tuple[str, ...]
-) -> tuple[dict[str, float | None], tuple[str, ...]]:
-    """A model that predicts nothing scores 0, and a flag says so; a size without ground truth has no score."""
-    if any(math.isfinite(value) for value in metrics.values()):
-        return {name: value if math.isfinite(value) else None for name, value in metrics.items()}, ()
-    present = _present_sizes(split)
-    names = ("AP", "AP50", "AP75", "APs", "APm", "APl")
-    zeros = {f"{t}/{n}": 0.0 if present.get(n, True) else None for t in tasks for n in names}
-    return zeros, ("no detections: every AP is 0",)
+def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], keypoints: Any) -> None:
+    """Ask the model about each batch once for each pass."""
+    model.eval()
+    with torch.no_grad(), SharedFeatures(model) as shared:
+        for batch in _reported(loader):
+            shared.forget()
+            for number, one in enumerate(passes):
+                if one.injection.is_inside_the_backbone:
+                    shared.forget()
+                with one.injection:
+                    outputs = model(batch)
+                if one.injection.is_inside_the_backbone:
+                    shared.forget()
+                one.detections.add(batch, outputs)
+                if keypoints and number == 0:
+                    keypoints.process(batch, outputs)
 
 
-def _present_sizes(split: Split) -> dict[str, bool]:
-    annotations = json.loads(split.annotations.read_bytes())["annotations"]
-    areas = [a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations if not a.get("iscrowd")]
-    return {name: any(low <= area <= high for area in areas) for name, (low, high) in _AREAS.items()}
+def _scored(one: _Pass, tasks: Sequence[Task]) -> dict[str, float | None]:
+    return {key: value for task in tasks for key, value in scores(one.detections.matches(task), task).items()}
 
 
-class _Reporting:
-    """A loader that tells how far the evaluation is."""
+def _robustness(
+    grid: Sequence[GridScore], clean: Mapping[str, float | None] | None, tasks: Sequence[str]
+) -> dict[str, float | None]:
+    """MPFN, the mean AP over the grid's noisy cells, and rPFN, its share of the clean AP in percent.
 
-    def __init__(self, loader: Any) -> None:
-        self._loader = loader
+    The counterparts in the features of mPC and rPC (Michaelis et al., arXiv 1907.07484).
+    """
+    found: dict[str, float | None] = {}
+    for task in tasks:
+        noisy = [ap for cell in grid if cell.sigma > 0 and (ap := cell.metrics.get(f"{task}/AP")) is not None]
+        if not noisy:
+            continue
+        mean = sum(noisy) / len(noisy)
+        without = (clean or {}).get(f"{task}/AP")
+        found[f"{task}/mPFN"] = mean
+        found[f"{task}/rPFN"] = 100 * mean / without if without else None
+    return found
 
-    def __len__(self) -> int:
-        return len(self._loader)
 
-    def __iter__(self) -> Iterator[Any]:
-        started, total = time.perf_counter(), len(self)
-        for done, batch in enumerate(self._loader):
-            left = (time.perf_counter() - started) / done * (total - done) if done else None
-            progress.tell(Progress("evaluate", done, total, seconds_left=left))
-            yield batch
+def _keypoints(name: str, detector: Detector) -> Any:
+    """Detectron2's own evaluator, for the one task whose similarity needs constants of each data set."""
+    evaluator = COCOEvaluator(
+        name, ("keypoints",), distributed=False, use_fast_impl=False, kpt_oks_sigmas=detector.oks_sigmas
+    )
+    evaluator.reset()
+    return evaluator
+
+
+def _keypoint_metrics(evaluator: Any) -> dict[str, float | None]:
+    found = evaluator.evaluate().get("keypoints", {})
+    return {f"keypoints/{key}": value if math.isfinite(value) else None for key, value in found.items()}
+
+
+def _reported(loader: Any) -> Iterator[Any]:
+    """The batches, telling how far the evaluation is."""
+    started, total = time.perf_counter(), len(loader)
+    for done, batch in enumerate(loader):
+        left = (time.perf_counter() - started) / done * (total - done) if done else None
+        progress.tell(Progress("evaluate", done, total, seconds_left=left))
+        yield batch

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
+from detectron2.utils.env import seed_all_rng
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -35,6 +36,7 @@ from ablation.record import (
     TrainingRecord,
     failure_of,
     read_record,
+    replacing,
     whole_record,
     write_record,
     write_text,
@@ -89,7 +91,17 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
             model = _loaded(detector, training) if is_trained else _train(config, detector, training)
             while_training.close()
             result = evaluate(model, config, detector)
-    done = _ended(start, Status.COMPLETED, metrics=result.metrics, flags=result.flags, telemetry=result.telemetry)
+    for task, matches in result.matches.items():
+        with replacing(run.matches(task)) as temporary:
+            matches.save(temporary)
+    done = _ended(
+        start,
+        Status.COMPLETED,
+        metrics=result.metrics,
+        flags=result.flags,
+        telemetry=result.telemetry,
+        grid=result.grid,
+    )
     write_record(run.record, done)
     return done
 
@@ -126,20 +138,31 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     _write_config(paths.config, config)
     detector.save(paths.folder / "detectron2.yaml")
     with _recorded(paths.record, start, paths.log):
-        training = Training(config, detector, paths)
-        model = training.run()
+        model, told = _fitted(config, detector, paths) if detector.iterations else _as_it_is(config, detector)
         save_weights(model, paths.weights)
-    done = _ended(
-        start,
-        Status.COMPLETED,
-        iterations=training.iterations,
-        losses=training.losses,
-        weights=training.started_from,
-        telemetry=training.telemetry,
-    )
+    done = _ended(start, Status.COMPLETED, **told)
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
+
+
+def _fitted(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
+    """A model that was trained, and what its record says of that."""
+    training = Training(config, detector, paths)
+    model = training.run()
+    return model, {
+        "iterations": training.iterations,
+        "losses": training.losses,
+        "weights": training.started_from,
+        "telemetry": training.telemetry,
+    }
+
+
+def _as_it_is(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
+    """A model that somebody else trained."""
+    seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
+    model = detector.build()
+    return model, {"weights": load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)}
 
 
 def _set_determinism(mode: str) -> None:

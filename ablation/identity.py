@@ -49,6 +49,8 @@ def identify(config: RunConfig) -> Identity:
         "data": fingerprint(config.dataset, "test"),
         "noise": _noise_content(config, "eval"),
     }
+    if config.evaluation.noise_grid.sigmas:
+        run_content["grid"] = config.evaluation.noise_grid.model_dump()
     when = f"-{noise.when}" if noise.acts("eval") else ""
     slug = _slug(config, noise.acts("train") or noise.acts("eval"))
     return Identity(

@@ -94,6 +94,11 @@ class Injection:
         self._generators: dict[torch.device, torch.Generator] = {}
         self._levels = noise_levels(model).chosen(noise) if self._noise else None
 
+    @property
+    def is_inside_the_backbone(self) -> bool:
+        """Whether the noise acts on a stage below the outputs, so that it changes what the backbone computes."""
+        return bool(self._levels and self._levels.stages)
+
     def __enter__(self) -> Injection:
         if self._levels is None:
             return self

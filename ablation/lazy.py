@@ -146,7 +146,7 @@ def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Content
     if iterations is not None:
         cfg.train.max_iter = iterations  # a multiplier is a function of the share of the training
     if schedule.warmup is not None:
-        cfg.lr_multiplier.warmup_length = min(schedule.warmup / cfg.train.max_iter, 1.0)
+        cfg.lr_multiplier.warmup_length = min(schedule.warmup / max(cfg.train.max_iter, 1), 1.0)
     if schedule.decay == "cosine":
         cfg.lr_multiplier.scheduler = LazyCall(CosineParamScheduler)(start_value=1.0, end_value=0.0)
     elif schedule.decay == "step":

@@ -161,17 +161,31 @@ class TrainingRecord(Record):
 
 
 @dataclass(frozen=True)
+class GridScore:
+    """A trained model under one cell of the noise grid: which noise, the metrics, and what the noise did."""
+
+    type: str
+    sigma: float
+    levels: str | Sequence[str]
+    draw: int
+    metrics: Mapping[str, float | None]
+    telemetry: Mapping[str, LevelTelemetry] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class RunRecord(Record):
     """One run: a trained model under one evaluation.
 
     metrics: detectron2's names (bbox/AP, segm/AP50) to percent; None where the test set cannot say
-        (no ground truth of that size). flags: remarks a reader of the metrics must know.
+        (no ground truth of that size). flags: remarks a reader of the metrics must know. grid: under each cell of
+        evaluation.noise_grid; mPFN and rPFN among the metrics are its summary.
     """
 
     run_id: str = ""
     training_id: str = ""
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     flags: Sequence[str] = ()
+    grid: Sequence[GridScore] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -265,6 +279,10 @@ class RunPaths:
     def config(self) -> Path:
         """config.yaml, the resolved configuration."""
         return self.folder / "config.yaml"
+
+    def matches(self, task: str) -> Path:
+        """matches-<task>.npz: which detections were right, by image, to count AP again over other images."""
+        return self.folder / f"matches-{task}.npz"
 
     @property
     def log(self) -> Path:
@@ -386,17 +404,27 @@ def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
         raise ValueError(f"unknown fields {sorted(unknown)}")
     error = data.get("error")
     flags = {"flags": tuple(data["flags"])} if "flags" in data else {}
+    grid = {"grid": tuple(_grid_score(cell) for cell in data["grid"])} if "grid" in data else {}
     weights = {"weights": WeightsReport(**data["weights"])} if data.get("weights") else {}
     return (
         data
         | flags
         | weights
+        | grid
         | {
             "status": Status(data["status"]),
             "error": Failure(**error) if error else None,
-            "telemetry": {level: LevelTelemetry(**t) for level, t in data["telemetry"].items()},
+            "telemetry": _telemetry(data["telemetry"]),
         }
     )
+
+
+def _grid_score(data: Mapping[str, Any]) -> GridScore:
+    return GridScore(**{**data, "telemetry": _telemetry(data["telemetry"])})
+
+
+def _telemetry(data: Mapping[str, Any]) -> dict[str, LevelTelemetry]:
+    return {level: LevelTelemetry(**told) for level, told in data.items()}
 
 
 def write_cells(path: Path, cells: Sequence[Cell]) -> None:

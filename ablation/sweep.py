@@ -183,6 +183,7 @@ def _probed(planned: Plan) -> Plan:
     for one in planned.to_do:
         config = one.config
         is_default = config.noise.levels == "all" and config.noise.destination == "both"
+        is_default &= config.evaluation.noise_grid.levels == ["all"]
         if config.sweep.dry_run and is_default and not config.model.overrides:
             continue
         key = config.model.model_dump_json()
@@ -193,6 +194,8 @@ def _probed(planned: Plan) -> Plan:
             if isinstance(answer, AblationError):
                 raise answer
             answer.chosen(config.noise, config.model.name)
+            for test in config.evaluation.noise_grid.cells():
+                answer.chosen(test.noise, config.model.name)
         except AblationError as error:
             refused[one.cell.run_id] = str(error)
     return _without(planned, refused)

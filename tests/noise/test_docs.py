@@ -40,7 +40,7 @@ def test_the_example_is_found_and_acts_as_strong_as_it_says(example):
 
 
 # A type of your own passes all tests without a row of this page.
-SHIPPED = [
+SHIPPED = (
     "gaussian",
     "speckle",
     "uniform",
@@ -52,7 +52,7 @@ SHIPPED = [
     "mixstyle",
     "saliency_dropout",
     "quantization",
-]
+)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,0 +1,47 @@
+"""What a model found in the images of a split, as COCO results, and the scores of that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detectron2.data import MetadataCatalog
+from detectron2.evaluation.coco_evaluation import instances_to_coco_json
+
+from ablation.scoring import Matches, accumulate, match
+from ablation.scoring.matching import Task
+
+_ALL_SIZES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the numbers that detectron2 gives
+
+
+class Detections:
+    """Collects the outputs of a model; `truth` is the COCO data set that they are scored against."""
+
+    def __init__(self, name: str, truth: Mapping[str, Any]) -> None:
+        to_contiguous = MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id
+        self._category_ids = {contiguous: given for given, contiguous in to_contiguous.items()}
+        self._truth = truth
+        self._results: list[dict[str, Any]] = []
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def add(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
+        """Take the detections of a batch."""
+        for image, output in zip(inputs, outputs, strict=True):
+            if "instances" not in output:
+                continue
+            for result in instances_to_coco_json(output["instances"].to("cpu"), image["image_id"]):
+                self._results.append(result | {"category_id": self._category_ids[result["category_id"]]})
+
+    def matches(self, task: Task) -> Matches:
+        """Which of them are right, at each threshold and size."""
+        return match(self._truth, self._results, task)
+
+
+def scores(matches: Matches, task: str) -> dict[str, float | None]:
+    """Detectron2's numbers by detectron2's names, in percent; None where there is no ground truth of that kind."""
+    numbers = accumulate(matches)
+    classes = [f"AP-{name}" for name in matches.category_names.tolist()] if len(matches.category_ids) > 1 else []
+    return {f"{task}/{key}": None if math.isnan(numbers[key]) else numbers[key] for key in (*_ALL_SIZES, *classes)}
