@@ -53,6 +53,21 @@ def test_a_single_error_is_named(kind, detection):
     assert others == {kind}
 
 
+def test_half_an_overlap_with_a_taken_object_is_misplaced_not_repeated():
+    ground_truth = {
+        "images": [{"id": 1, "file_name": "", "width": 100, "height": 100}],
+        "annotations": [
+            {"id": number, "image_id": 1, "category_id": 1, "bbox": box, "area": 1600.0, "iscrowd": 0}
+            for number, box in enumerate(([0.0, 0.0, 40.0, 40.0], [60.0, 60.0, 40.0, 40.0]), 1)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    boxes = {0.9: [0.0, 0.0, 40.0, 40.0], 0.5: [0.0, 0.0, 40.0, 20.0], 0.3: [60.0, 60.0, 40.0, 40.0]}
+    found = [{"image_id": 1, "category_id": 1, "bbox": box, "score": score} for score, box in boxes.items()]
+    shift = error_shift(ground_truth, found, "bbox")
+    assert shift["Loc"] > 0 == shift["Dupe"]
+
+
 def test_a_detector_without_errors_has_nothing_to_gain():
     shift = _scene((1, None, 0.9))
     assert shift.pop("AP50") == 100

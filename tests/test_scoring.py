@@ -100,6 +100,23 @@ def test_the_order_of_equal_scores_within_an_image_is_kept_in_its_copies():
         assert _equal(_twelve(accumulate(match(ground_truth, found, "bbox"), np.array([3]))), _percent(expected))
 
 
+def test_of_equal_overlaps_the_last_ground_truth_is_taken():
+    sides, between = ([0.0, 0.0, 40.0, 40.0], [20.0, 0.0, 40.0, 40.0]), [10.0, 0.0, 40.0, 40.0]
+    common = {"image_id": 1, "category_id": 1}
+    ground_truth = {
+        "images": [{"id": 1, "width": 100, "height": 100}],
+        "annotations": [
+            {**common, "id": number, "bbox": box, "area": 1600.0, "iscrowd": 0} for number, box in enumerate(sides, 1)
+        ],
+        "categories": [{"id": 1, "name": "a"}],
+    }
+    for other in sides:
+        found = [{**common, "bbox": between, "score": 0.9}, {**common, "bbox": other, "score": 0.8}]
+        expected = _percent(reference(ground_truth, found, "bbox").stats)
+        assert _equal(_twelve(accumulate(match(ground_truth, found, "bbox"))), expected)
+    assert expected[1] < 100  # the second side is no longer free
+
+
 def test_an_annotation_numbered_0_is_never_matched_as_in_pycocotools():
     ground_truth, detections = random_case(3, "bbox")
     for annotation in ground_truth["annotations"]:
