@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detectron2.data import MetadataCatalog
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
 from ablation.scoring import Matches, accumulate, match
@@ -18,9 +17,8 @@ _ALL_SIZES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the numbers that det
 class Detections:
     """Collects the outputs of a model; `truth` is the COCO data set that they are scored against."""
 
-    def __init__(self, name: str, truth: Mapping[str, Any]) -> None:
-        to_contiguous = MetadataCatalog.get(name).thing_dataset_id_to_contiguous_id
-        self._category_ids = {contiguous: given for given, contiguous in to_contiguous.items()}
+    def __init__(self, truth: Mapping[str, Any]) -> None:
+        self._category_ids = sorted(category["id"] for category in truth["categories"])  # as detectron2 numbers them
         self._truth = truth
         self._results: list[dict[str, Any]] = []
 

@@ -97,7 +97,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     cells = config.evaluation.noise_grid.cells()
 
     def asked(noise: NoiseConfig, draw: int) -> _Pass:
-        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(name, truth))
+        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
 
     own = asked(config.noise, 0)
     clean = own if not config.noise.acts("eval") else None

@@ -103,7 +103,7 @@ def test_a_configuration_cannot_be_changed(compose):
             "noise.schedule.full=9 has no meaning for noise.schedule.shape=constant; choose linear or cosine, or "
             "leave full at null.",
         ),
-        ("schedule.iterations", 0, "schedule.iterations must be >= 1, got 0."),
+        ("schedule.iterations", -1, "schedule.iterations must be >= 0, got -1."),
         ("schedule.batch_size", 0, "schedule.batch_size must be >= 1, got 0."),
         ("schedule.lr", 0.0, "schedule.lr must be > 0, got 0.0."),
         ("schedule.lr", float("inf"), "schedule.lr must be a finite number, got inf."),
@@ -145,6 +145,24 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
             ["+schedule.cycles=3"],
             "schedule.cycles is not a key. Allowed: schedule.iterations, schedule.epochs, schedule.batch_size, "
             "schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, schedule.clip_norm, schedule.amp.",
+        ),
+        (
+            ["noise.when=eval", "noise.schedule.start=3"],
+            "noise.schedule has no effect with noise.when=eval: it is the strength over the training. "
+            "Leave it out, or choose noise.when=train or always.",
+        ),
+        (
+            ["noise.when=eval", "noise.shared=true"],
+            "noise.shared=true has no effect with noise.when=eval: an evaluation draws for each image by itself, "
+            "so that no result depends on the batch. Leave noise.shared at false.",
+        ),
+        (
+            ["noise.schedule.shape=linear", "noise.schedule.full=9", "noise.schedule.stop=5"],
+            "noise.schedule.full must be <= noise.schedule.stop=5, got 9: the full strength would never be reached.",
+        ),
+        (
+            ["noise.schedule.shape=linear", "noise.schedule.full=9", "schedule.iterations=8"],
+            "noise.schedule.full must be <= schedule.iterations=8, got 9: the full strength would never be reached.",
         ),
         (
             ["schedule.iterations=3", "schedule.epochs=2"],

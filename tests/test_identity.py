@@ -113,10 +113,6 @@ def test_another_test_set_is_another_run_of_the_same_training(ids):
     assert before.run_id != after.run_id
 
 
-def test_the_training_schedule_of_the_noise_means_nothing_to_evaluation_noise(ids):
-    assert ids("noise.when=eval") == ids("noise.when=eval", "noise.schedule.start=3")
-
-
 def test_the_order_of_levels_means_nothing(ids):
     assert ids("noise.levels=[p2,p3]") == ids("noise.levels=[p3,p2]")
 
