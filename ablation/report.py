@@ -75,6 +75,7 @@ def _default_out(folders: Sequence[Path]) -> Path:
 def _write(findings: Findings, out: Path) -> Path:
     from ablation.contents import compile_contents
     from ablation.markdown import markdown
+    from ablation.page import embed, page
 
     sweep = findings.sweep
     drawn = _draw(sweep, out / "figures")
@@ -82,7 +83,8 @@ def _write(findings: Findings, out: Path) -> Path:
         write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
     contents = compile_contents(findings, drawn)
     write_text(out / "report.md", markdown(contents))
-    return out / "report.md"
+    write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))
+    return out / "index.html"
 
 
 def _draw(sweep: Sweep, folder: Path) -> Collection[str]:

@@ -33,7 +33,7 @@ CHAINS = [
         {"plots", "results"},
         {"answer", "figures"},
         {"contents"},
-        {"markdown"},
+        {"markdown", "page"},
         {"report"},
     ],
     [{"paired"}, {"power", "decision", "aggregate"}, {"stats"}],

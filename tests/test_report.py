@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
@@ -15,9 +16,10 @@ from sweep_factory import make_sweep
 from ablation import plots
 from ablation.answer import answer
 from ablation.markdown import escape
+from ablation.page import embed
 from ablation.record import Status
 from ablation.report import build, main
-from ablation.results import Findings, summary
+from ablation.results import Findings, results, summary
 from ablation.table import load_sweep
 
 GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
@@ -49,7 +51,7 @@ def test_the_same_records_give_the_same_bytes(tmp_path):
     build(paths.folder)
     assert contents(paths.report) == first
     names = {str(name) for name in first}
-    assert {"report.md", "runs.csv", "curves.csv", "differences.csv"} <= names
+    assert {"index.html", "report.md", "runs.csv", "curves.csv", "differences.csv"} <= names
     assert {f"figures/{n}.{e}" for n in ("metric_against_sigma", "losses") for e in ("png", "svg")} <= names
 
 
@@ -62,7 +64,9 @@ def test_a_sweep_that_was_moved_gives_the_same_bytes(tmp_path):
     assert "](figures/losses.png)" in (tmp_path / "here" / "report.md").read_text()
     assert str(tmp_path) not in (tmp_path / "there" / "runs.csv").read_text()
     here, there = contents(tmp_path / "here"), contents(tmp_path / "there")
-    assert {k: v for k, v in here.items() if k.suffix != ".md"} == {k: v for k, v in there.items() if k.suffix != ".md"}
+    assert {k: v for k, v in here.items() if k.suffix not in (".md", ".html")} == {
+        k: v for k, v in there.items() if k.suffix not in (".md", ".html")
+    }
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -276,6 +280,80 @@ def test_names_are_escaped(tmp_path):
     assert "<script>" not in re.sub("```.*?```", "", text, flags=re.DOTALL)
     rows = [line for line in text.splitlines() if line.startswith("| &lt;script&gt;")]
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 8 for row in rows[:2])
+
+
+class Page(HTMLParser):
+    """What a browser would see: text, rows of each table, addresses, and the tags that are open."""
+
+    EMPTY = ("meta", "link", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.addresses, self.open, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("href", "src")]
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data
+
+
+def test_the_page_holds_what_the_markdown_holds(tmp_path):
+    findings, path = build(make_sweep(tmp_path / "s", GRID | {"noise.type": ["gaussian", "uniform"]}).folder)
+    page = Page(path.read_text())
+    text = (path.parent / "report.md").read_text()
+    assert page.open == []
+    assert answer(findings) in page.text
+    grid = results(findings)
+    assert page.tables[0] == [grid.header, *grid.rows]
+    assert sum(map(len, page.tables)) == len(re.findall(r"^\|(?! ---)", text, re.MULTILINE))
+    assert [t for t in page.text if f"## {t}" in text.splitlines()] == re.findall("^## (.*)", text, re.MULTILINE)
+
+
+def test_the_page_opens_with_the_answer_then_the_figure_then_the_table(tmp_path):
+    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    places = [text.index(sign) for sign in ('<p class="answer">', "<figure>", "<table>", "Training loss</h2>")]
+    assert places == sorted(places)
+
+
+def test_the_page_needs_no_other_address(tmp_path):
+    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    assert "http:" not in text and "https:" not in text
+    beside = {"runs.csv", "curves.csv", "differences.csv"}
+    assert all(a in beside or a.startswith("data:") for a in Page(text).addresses)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_names_are_escaped_in_the_page(tmp_path):
+    bad = """<script>alert("1")</script>&'$title"""
+    grid = {"model.name": [bad, "b"], "noise.sigma": [0, 0.1]}
+    folder = make_sweep(tmp_path / "<b>s", grid, base={"model.name": bad}).folder
+    text = build(folder)[1].read_text()
+    page = Page(text)
+    assert bad in [row[0] for row in page.tables[0]]
+    assert text.count("<script>") == 1
+    assert "<b>" not in text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
+    (tmp_path / "losses.svg").write_bytes(b"s" * 1_000_000)
+    (tmp_path / "losses.png").write_bytes(b"p")
+    assert embed(tmp_path, "losses") == "data:image/png;base64,cA=="
 
 
 @pytest.mark.parametrize(
