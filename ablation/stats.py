@@ -1,103 +1,126 @@
-"""What the runs say: means over seeds and seed-paired differences to the baseline, with honest intervals.
+"""What the runs say: means over seeds, seed-paired differences to the baseline, and which of them the rule claims.
 
 The unit of analysis is the difference between a run and the baseline of the same seed (sigma 0), which cancels
-what the seed decides: initial weights and data order. The intervals are Student's t intervals over seeds. They
-cover the variance of repeated training, not that of the choice of test images; with one seed there is none.
+what the seed decides: initial weights and data order. docs/statistics.md says how intervals and claims are made.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy.special import stdtrit
 
+from ablation.decision import Decision, Verdict, decide
+from ablation.paired import FloatArray, MeanInterval, interval, sign_flip_p
 from ablation.record import Status
 from ablation.table import SIGMA, is_noise
 
-CONFIDENCE = 0.95
-
-FloatArray = NDArray[np.float64]
+Range = tuple[float, float]  # lowest and highest, in the unit of the metric
+Resamples = Mapping[str, FloatArray]
 
 _Table = Mapping[str, Sequence[Any]]  # columns by name
-
-
-class Interval(NamedTuple):
-    """Both ends of an interval, in the unit of the metric."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
 class Estimate:
     """One cell group, all its seeds taken together.
 
-    factors: the group. asked: cells asked for; n: seeds with a value.
-    value: mean over the n seeds (percent for AP), None when n is 0; interval: of this mean, None below two seeds.
-    pairs: seeds that also have a baseline; difference: mean paired difference to it, None for the baseline itself;
-    difference_interval: None below two pairs.
+    factors: the group. sigma: of its first cell, NaN where only measured. asked: cells asked for; n: seeds with a
+    value. value: mean over the n seeds (percent for AP), None when n is 0; interval: of this mean over seeds, None
+    below two. differences: seed -> value minus that of the baseline, by rising seed; none for the baseline itself.
+    difference_interval: of their mean, None where nothing can be covered. verdict: of the joint rule, None where it
+    was not asked: for the baseline, and for all metrics but the primary one.
     """
 
     factors: Mapping[str, Any]
     metric: str
+    sigma: float
     asked: int
     n: int
     value: float | None
-    interval: Interval | None
-    pairs: int
-    difference: float | None
-    difference_interval: Interval | None
+    interval: MeanInterval | None
+    differences: Mapping[int, float]
+    difference_interval: MeanInterval | None
     is_baseline: bool
+    verdict: Verdict | None = None
+
+    @property
+    def pairs(self) -> int:
+        """Seeds that have a baseline, too."""
+        return len(self.differences)
+
+    @property
+    def difference(self) -> float | None:
+        """Mean paired difference; None without any pair."""
+        return float(np.mean(list(self.differences.values()))) if self.differences else None
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of the paired differences over seeds; None below two."""
+        return float(np.std(list(self.differences.values()), ddof=1)) if self.pairs > 1 else None
 
 
-def t_interval(values: FloatArray, confidence: float = CONFIDENCE) -> Interval | None:
-    """Student's t interval of the mean of independent values; None below two of them.
+@dataclass(frozen=True)
+class Outcome:
+    """All estimates of the primary metric with their verdicts, and the decision that these come from."""
 
-    values: shape (S,), one per seed.
+    estimates: tuple[Estimate, ...]
+    decision: Decision
+
+    @property
+    def compared(self) -> tuple[Estimate, ...]:
+        """The cells with noise that have a difference: those that the rule was asked about, in its order."""
+        return tuple(e for e in self.estimates if e.pairs)
+
+    @property
+    def sd(self) -> float | None:
+        """Standard deviation of a paired difference over seeds, pooled over the cells; None without two seeds."""
+        spreads = [(e.pairs - 1, e.sd) for e in self.compared]
+        degrees = sum(n for n, sd in spreads if sd is not None)
+        return math.sqrt(sum(n * sd**2 for n, sd in spreads if sd is not None) / degrees) if degrees else None
+
+
+def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Outcome:
+    """Ask the joint rule about all cells of the primary metric that have a difference.
+
+    strengths: factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
     """
-    count = len(values)
-    if count < 2:
-        return None
-    half = float(stdtrit(count - 1, (1 + confidence) / 2) * values.std(ddof=1) / math.sqrt(count))
-    mean = float(values.mean())
-    return Interval(mean - half, mean + half)
+    cells = [e for e in estimates if e.pairs]
+    seeds = sorted({seed for e in cells for seed in e.differences})
+    rows = np.array([[e.differences.get(seed, math.nan) for seed in seeds] for e in cells], dtype=np.float64)
+    families = [_family(e, {SIGMA, *strengths}) for e in cells]
+    decision = decide(rows.reshape(len(cells), len(seeds)), [e.sigma for e in cells], families)
+    verdicts = iter(decision.cells)
+    return Outcome(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
 
 
-def paired_differences(values: Mapping[int, float], baseline: Mapping[int, float]) -> FloatArray:
-    """Differences value - baseline of the seeds that have both, shape (P,), by rising seed.
-
-    values, baseline: seed -> metric; NaN counts as missing.
-    """
-    both = sorted(values.keys() & baseline.keys())
-    differences = np.array([values[seed] - baseline[seed] for seed in both], dtype=np.float64)
-    return differences[np.isfinite(differences)]
+def is_strength(runs: pd.DataFrame, factor: str) -> bool:
+    """Whether the factor is a type's own name for its sigma: one value of it for each sigma."""
+    return factor.startswith("noise.params.") and bool(runs.groupby(SIGMA)[factor].nunique(dropna=False).max() == 1)
 
 
-def spread(values: FloatArray) -> Interval | None:
+def spread(values: FloatArray) -> Range | None:
     """Smallest and largest of the finite values, shape (S,); None below two of them."""
     finite = values[np.isfinite(values)]
-    return Interval(float(finite.min()), float(finite.max())) if len(finite) >= 2 else None
+    return (float(finite.min()), float(finite.max())) if len(finite) >= 2 else None
 
 
-def smallest_p(seeds: int) -> float:
-    """Smallest two-sided p that an exact sign-flip test of this many paired differences can reach."""
-    return min(1.0, 2.0 ** (1 - seeds))
-
-
-def estimate(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> list[Estimate]:
+def estimate(
+    runs: pd.DataFrame, factors: Sequence[str], metric: str, resampled: Resamples | None = None
+) -> list[Estimate]:
     """One estimate per combination of factors, in the order of the rows; also for those without a result.
 
     runs: as Sweep.runs. The baseline of a cell has its seed, its factors outside `noise` and sigma 0: what else
     noise.* says has no meaning at sigma 0, and all such cells share a run.
+    resampled: by run_id the metric on bootstrap resamples of the test images, shape (B,), the same resamples for all
+    runs. Intervals of cells whose runs all have it cover the choice of test images, too.
     """
     # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
-    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed"))}
+    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id"))}
     values = _values(runs, metric).tolist()
     settings = [f for f in factors if not is_noise(f)]
     quiet = [i for i, sigma in enumerate(table[SIGMA]) if sigma == 0]
@@ -105,14 +128,28 @@ def estimate(runs: pd.DataFrame, factors: Sequence[str], metric: str) -> list[Es
     estimates = []
     for where in _groups(table, factors, range(len(runs))).values():
         first = where[0]
-        own, baseline = _by_seed(table, values, where), baselines.get(_key(table, settings, first), {})
-        shown = {factor: table[factor][first] for factor in factors}
-        asked = len({table["seed"][i] for i in where})
-        estimates.append(_estimate(shown, metric, asked, own, baseline, table[SIGMA][first] == 0))
+        own = _by_seed(table, values, where)
+        baseline = {} if table[SIGMA][first] == 0 else baselines.get(_key(table, settings, first), {})
+        pairs = {seed: (own[seed], baseline[seed]) for seed in sorted(own.keys() & baseline.keys())}
+        differences = {seed: values[i] - values[j] for seed, (i, j) in pairs.items()}
+        estimates.append(
+            Estimate(
+                factors={factor: table[factor][first] for factor in factors},
+                metric=metric,
+                sigma=float(table[SIGMA][first]),
+                asked=len({table["seed"][i] for i in where}),
+                n=len(own),
+                value=float(np.mean([values[i] for i in own.values()])) if own else None,
+                interval=interval(np.array([values[i] for i in own.values()])),
+                differences=differences,
+                difference_interval=_paired_interval(differences, pairs.values(), table["run_id"], resampled or {}),
+                is_baseline=table[SIGMA][first] == 0,
+            )
+        )
     return estimates
 
 
-def baseline_spread(runs: pd.DataFrame, metric: str) -> Interval | None:
+def baseline_spread(runs: pd.DataFrame, metric: str) -> Range | None:
     """Range of the metric over the distinct runs with sigma 0; None below two of them.
 
     runs: rows of one panel, as Sweep.runs.
@@ -125,33 +162,23 @@ def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
     """Estimates as differences.csv has them: one row each, NaN for what does not exist.
 
     Columns: the factors, metric, asked, seeds, value, value_low, value_high (all of the mean over seeds), then n,
-    difference, ci_low, ci_high (of the n paired differences to the baseline).
+    difference, ci_low, ci_high, covers (of the n paired differences to the baseline), p (of the cell's own sign-flip
+    test), p_adjusted (of the joint rule) and p_holm; these two of the primary metric alone.
     """
     return pd.DataFrame([_row(e) for e in estimates])
 
 
-def _estimate(
-    factors: Mapping[str, Any],
-    metric: str,
-    asked: int,
-    own: Mapping[int, float],
-    baseline: Mapping[int, float],
-    is_baseline: bool,
-) -> Estimate:
-    values = np.array([own[seed] for seed in sorted(own)], dtype=np.float64)
-    differences = np.array([]) if is_baseline else paired_differences(own, baseline)
-    return Estimate(
-        factors=factors,
-        metric=metric,
-        asked=asked,
-        n=len(values),
-        value=float(values.mean()) if len(values) else None,
-        interval=t_interval(values),
-        pairs=len(differences),
-        difference=float(differences.mean()) if len(differences) else None,
-        difference_interval=t_interval(differences),
-        is_baseline=is_baseline,
-    )
+def _paired_interval(
+    differences: Mapping[int, float], pairs: Iterable[tuple[int, int]], run_ids: Sequence[str], resampled: Resamples
+) -> MeanInterval | None:
+    named = [(run_ids[i], run_ids[j]) for i, j in pairs]
+    has_draws = bool(named) and all(run_id in resampled for pair in named for run_id in pair)
+    draws = np.array([resampled[own] - resampled[base] for own, base in named]) if has_draws else None
+    return interval(np.array(list(differences.values())), draws)
+
+
+def _family(e: Estimate, strengths: Collection[str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in strengths)
 
 
 def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:
@@ -161,8 +188,9 @@ def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:
     return runs[metric].where(runs["status"] == Status.COMPLETED.value)
 
 
-def _by_seed(table: _Table, values: Sequence[float], where: Sequence[int]) -> dict[int, float]:
-    return {int(table["seed"][i]): values[i] for i in where if math.isfinite(values[i])}
+def _by_seed(table: _Table, values: Sequence[float], where: Sequence[int]) -> dict[int, int]:
+    """The row of each seed that has a value."""
+    return {int(table["seed"][i]): i for i in where if math.isfinite(values[i])}
 
 
 def _groups(table: _Table, factors: Sequence[str], rows: Iterable[int]) -> dict[tuple[str, ...], list[int]]:
@@ -179,18 +207,20 @@ def _key(table: _Table, factors: Sequence[str], row: int) -> tuple[str, ...]:
 
 
 def _row(e: Estimate) -> dict[str, Any]:
-    low, high = e.interval or (math.nan, math.nan)
-    ci_low, ci_high = e.difference_interval or (math.nan, math.nan)
     return {
         **e.factors,
         "metric": e.metric,
         "asked": e.asked,
         "seeds": e.n,
         "value": math.nan if e.value is None else e.value,
-        "value_low": low,
-        "value_high": high,
+        "value_low": e.interval.low if e.interval else math.nan,
+        "value_high": e.interval.high if e.interval else math.nan,
         "n": e.pairs,
         "difference": math.nan if e.difference is None else e.difference,
-        "ci_low": ci_low,
-        "ci_high": ci_high,
+        "ci_low": e.difference_interval.low if e.difference_interval else math.nan,
+        "ci_high": e.difference_interval.high if e.difference_interval else math.nan,
+        "covers": e.difference_interval.covers if e.difference_interval else "",
+        "p": sign_flip_p(np.array(list(e.differences.values()))),
+        "p_adjusted": e.verdict.p_joint if e.verdict else math.nan,
+        "p_holm": e.verdict.p_holm if e.verdict else math.nan,
     }

@@ -300,12 +300,12 @@ def _ended(paths: RunPaths | TrainingPaths, blank: RunRecord | TrainingRecord) -
 
 
 def _tell(planned: Plan, console: Console) -> None:
-    from ablation.report import build, summary
-    from ablation.table import load_sweep
+    from ablation.report import build
+    from ablation.results import summary
 
     folder = planned.paths.folder
-    index = build([folder])
-    console.print(summary(load_sweep(folder)))
+    findings, index = build([folder])
+    console.print(summary(findings))
     console.print(f"Report:      {index}")
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
     records = [read_record(planned.paths.run(run_id).record, RunRecord) for run_id in planned.runs]

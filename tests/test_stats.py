@@ -1,43 +1,14 @@
-"""Differences and intervals against closed forms and known coverage."""
+"""Cells, their baselines and their families: what is paired with what, and what the rule is asked about."""
 
 import math
 
 import numpy as np
 import pytest
-from scipy import stats as scipy_stats
 from sweep_factory import make_sweep
 
-from ablation.stats import as_frame, baseline_spread, estimate, paired_differences, smallest_p, spread, t_interval
+from ablation.paired import interval
+from ablation.stats import as_frame, baseline_spread, estimate, is_strength, judge, spread
 from ablation.table import load_sweep
-
-
-def test_the_t_interval_is_scipys_and_needs_two_values():
-    values = np.array([1.0, 2.0, 4.0, 4.5])
-    expected = scipy_stats.t.interval(0.95, 3, values.mean(), values.std(ddof=1) / 2)
-    assert tuple(t_interval(values)) == pytest.approx(expected)
-    assert t_interval(values[:1]) is None
-    assert t_interval(np.array([])) is None
-
-
-@pytest.mark.parametrize("seeds", [3, 6, 10])
-def test_the_interval_of_paired_differences_covers_a_known_effect(seeds):
-    generator = np.random.default_rng(0)
-    hits = 0
-    for _ in range(2000):
-        seed_effect = generator.normal(0, 2.0, seeds)  # cancels in the difference
-        baseline = dict(enumerate(38 + seed_effect + generator.normal(0, 0.5, seeds)))
-        noisy = dict(enumerate(37 + seed_effect + generator.normal(0, 0.5, seeds)))
-        interval = t_interval(paired_differences(noisy, baseline))
-        hits += interval.low <= -1 <= interval.high
-    assert 0.93 < hits / 2000 < 0.97
-
-
-def test_only_seeds_with_both_values_are_paired():
-    assert paired_differences({0: 3.0, 1: 5.0, 2: math.nan, 3: 1.0}, {0: 1.0, 2: 1.0, 1: 1.0}).tolist() == [2.0, 4.0]
-
-
-def test_the_smallest_p_of_a_sign_flip_test():
-    assert [smallest_p(n) for n in (1, 3, 5, 6)] == [1.0, 0.25, 0.0625, 0.03125]
 
 
 def test_spread_ignores_what_is_missing():
@@ -74,3 +45,61 @@ def test_the_frame_has_the_columns_of_the_contract(tmp_path):
     sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5], "seed": [0, 1]}).folder)
     frame = as_frame(estimate(sweep.runs, sweep.factors, "segm/AP"))
     assert {"noise.sigma", "metric", "n", "difference", "ci_low", "ci_high"} <= set(frame)
+    assert {"p", "p_adjusted", "p_holm"} <= set(frame)
+
+
+def test_only_seeds_with_both_values_are_paired(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0], "seed": [0, 1, 2]}, score=lambda c: float(c["seed"]))
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.5], "seed": [3, 2, 1]}, score=lambda c: 10.0 * c["seed"])
+    sweep = load_sweep(tmp_path / "s")
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP") if not e.is_baseline)
+    assert noisy.differences == {1: 9.0, 2: 18.0}
+    assert (noisy.n, noisy.pairs) == (3, 2)
+
+
+def test_the_interval_covers_the_test_images_once_runs_have_resamples(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5], "seed": [0, 1, 2]}).folder)
+    generator = np.random.default_rng(0)
+    resampled = {run_id: generator.normal(size=100) for run_id in sweep.runs["run_id"]}
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP", resampled) if not e.is_baseline)
+    rows = sweep.runs.set_index(["noise.sigma", "seed"])["run_id"]
+    draws = np.array([resampled[rows[0.5, seed]] - resampled[rows[0.0, seed]] for seed in range(3)])
+    assert noisy.difference_interval == interval(np.array(list(noisy.differences.values())), draws)
+    assert noisy.difference_interval.caveat == ""
+    resampled.popitem()
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP", resampled) if not e.is_baseline)
+    assert noisy.difference_interval.covers == "seeds"
+
+
+def test_cells_that_differ_in_sigma_alone_share_a_trend(tmp_path):
+    grid = {"noise.type": ["gaussian", "uniform"], "noise.sigma": [0, 0.5, 1.0], "seed": range(6)}
+    sweep = load_sweep(make_sweep(tmp_path / "s", grid).folder)
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    assert [t.family for t in outcome.decision.trends] == ["noise.type=gaussian", "noise.type=uniform"]
+    assert [e.verdict for e in outcome.compared] == list(outcome.decision.cells)
+    assert all(e.verdict is None for e in outcome.estimates if e.is_baseline)
+
+
+def test_a_types_own_parameter_stands_for_sigma_in_a_trend(tmp_path):
+    paths = make_sweep(
+        tmp_path / "s",
+        {"noise.params.p": [0, 0.1, 0.5], "seed": range(6)},
+        base={"noise.type": "dropout", "noise.sigma": None},
+        sigma={0: 0.0, 0.1: 1 / 3, 0.5: 1.0}.__getitem__,
+    )
+    sweep = load_sweep(paths.folder)
+    strengths = [f for f in sweep.factors if is_strength(sweep.runs, f)]
+    assert strengths == ["noise.params.p"]
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"), strengths)
+    assert len(outcome.decision.trends) == 1
+
+
+def test_the_spread_is_pooled_over_the_cells(tmp_path):
+    def score(config):
+        return 10.0 + config["noise.sigma"] * config["seed"]
+
+    sweep = load_sweep(
+        make_sweep(tmp_path / "s", {"noise.sigma": [0, 1.0, 3.0], "seed": [0, 1, 2]}, score=score).folder
+    )
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    assert outcome.sd == pytest.approx(math.sqrt((1 + 9) / 2))

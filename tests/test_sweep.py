@@ -44,7 +44,7 @@ def test_a_sweep_ends_with_table_report_and_tensorboard_and_its_repetition_does_
     first = finish(command, "noise.sigma=0,0.5", "noise.when=train,always")
     assert "4 runs (1 sharing another one's result), 2 trainings" in first.stdout
     assert f"tensorboard --logdir {sweep.folder}" in first.stdout
-    assert (sweep.report / "report.md").exists()
+    assert (sweep.report / "index.html").exists()
     table = rows(sweep)
     assert list(table.status) == ["completed"] * 4
     assert table.loc[0].run_id.nunique() == 1

@@ -1,0 +1,214 @@
+"""What stands in a report and in which order, as blocks of plain text that markdown.py and page.py write out."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from ablation.answer import answer, family_name
+from ablation.results import Findings, Grid, difference_note, p_values, results, shown, shown_factors
+from ablation.table import SIGMA, Problem, Sweep
+
+
+@dataclass(frozen=True)
+class Heading:
+    """Opens a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure by its name among the files, what it shows and how to read it."""
+
+    name: str
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Remarks, one a line."""
+
+    items: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files beside the report, by name, each with what it holds."""
+
+    items: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text for a shell."""
+
+    text: str
+
+
+Block = Heading | Paragraph | Picture | Listing | Files | Code | Grid
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A report: the answer comes first, then the blocks in their order."""
+
+    title: str
+    answer: str
+    blocks: Sequence[Block]
+
+
+def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
+    """The report of a sweep. figures: the names of those that were drawn."""
+    sweep = findings.sweep
+    metric = sweep.primary_metric
+    blocks: list[Block] = []
+    if metric != sweep.named_metric:
+        blocks.append(Paragraph(f"No run measured the primary metric {sweep.named_metric}; {metric} stands in."))
+    if "metric_against_sigma" in figures:
+        blocks.append(Picture("metric_against_sigma", f"{metric} against {SIGMA}", _METRIC_CAPTION))
+    blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
+    blocks += _tests(findings)
+    if "losses" in figures:
+        blocks += [Heading("Training loss"), Picture("losses", "training loss", _LOSS_CAPTION)]
+    blocks += _realised(sweep)
+    blocks += _missing(sweep)
+    blocks += _provenance(sweep)
+    return Contents(sweep.name, answer(findings), blocks)
+
+
+_METRIC_CAPTION = (
+    "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or more; "
+    "it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: a mean "
+    "within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose sigma is "
+    "only measured are in the table alone."
+)
+_LOSS_CAPTION = (
+    "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the curve, "
+    "averaged over the seeds that got that far; the band is their range. The training loss is measured "
+    "with the noise on, so a higher curve under noise is no evidence of a worse model."
+)
+
+
+def _tests(findings: Findings) -> list[Block]:
+    decision = findings.outcome.decision
+    if not decision.tested:
+        return []
+    note = (
+        f"p: exact sign-flip test of this cell. joint p: of all {decision.tested} cells and trends in one test; below "
+        f"{decision.alpha:g} an effect is claimed. Holm p: for comparison, decides nothing. detectable: the effect in "
+        "points that this cell, tested alone, would have shown four times in five, by its own spread over seeds."
+    )
+    if not decision.trends:
+        return [Paragraph(note)]
+    rows = [
+        [family_name(t), str(t.seeds), f"{t.slope:+.2f}", f"{t.effect:+.1f}", *p_values(t)] for t in decision.trends
+    ]
+    header = ["cells that differ in sigma alone", "n", "points per unit of sigma", "from sigma 0 to the highest"]
+    return [
+        Paragraph(note),
+        Heading("Trends over sigma"),
+        Grid([*header, "p", "Holm p", "joint p"], rows, 1),
+        Paragraph(
+            "The mean over seeds of each seed's straight line through its differences, the baseline's 0 included."
+        ),
+    ]
+
+
+def _realised(sweep: Sweep) -> list[Block]:
+    """SNR in dB per level, measured while the noise acted, mean over the distinct trainings or runs of a cell."""
+    levels = (
+        sweep.levels.dropna(subset=["snr_db"])
+        .drop_duplicates(["phase", "id", "level"])
+        .drop(columns="sweep", errors="ignore")
+    )
+    if levels.empty:
+        return []
+    names, factors = sorted(levels["level"].unique()), list(shown_factors(sweep))
+    rows: list[list[str]] = []
+    for phase, column in (("train", "training_id"), ("eval", "run_id")):
+        cells = sweep.runs[list(dict.fromkeys([*factors, SIGMA, column]))].drop_duplicates()
+        cells = cells[cells[SIGMA] != 0].merge(levels[levels["phase"] == phase], left_on=column, right_on="id")
+        means = cells.groupby([*factors, "level"], sort=False, dropna=False)["snr_db"].mean().unstack("level")
+        for key, found in means.iterrows():
+            values = key if isinstance(key, tuple) else (key,)
+            snrs = [found.get(name, float("nan")) for name in names]
+            rows.append([*map(shown, values), phase, *("" if math.isnan(s) else f"{s:.1f}" for s in snrs)])
+    note = "SNR in dB per level, measured while the noise acted (training or evaluation), mean over seeds."
+    grid = Grid([*factors, "phase", *names], rows, len(factors) + 1)
+    return [Heading("Realised noise"), Paragraph(note), grid]
+
+
+def _missing(sweep: Sweep) -> list[Block]:
+    factors = shown_factors(sweep)
+    failed, waiting = [_failure_row(sweep, problem) for problem in sweep.failures], _waiting(sweep)
+    blocks: list[Block] = [Heading("Failed and missing cells")]
+    if failed:
+        header = [*factors, "seed", "status", "reason", "what to do", "log"]
+        blocks.append(Grid(header, failed, len(header)))
+    if waiting:
+        header = [*factors, "status", "seeds"]
+        blocks += [Paragraph("Not finished yet:"), Grid(header, waiting, len(header))]
+    if sweep.refusals:
+        blocks += [Paragraph("Cells of the last command that cannot run:"), Listing(sweep.refusals)]
+    if not failed and not waiting and not sweep.refusals:
+        blocks.append(Paragraph("None: every cell that was asked for has a result."))
+    if sweep.remarks:
+        blocks += [Heading("Remarks"), Listing([f"{r.run_id}: {r.reason}" for r in sweep.remarks])]
+    return blocks
+
+
+def _failure_row(sweep: Sweep, problem: Problem) -> list[str]:
+    """All cells that share the failed run in one row: the values that they have in common, or all of them."""
+    cells = sweep.runs[sweep.runs["run_id"] == problem.run_id]
+    if "sweep" in cells:
+        cells = cells[cells["sweep"] == problem.sweep]
+    values = [", ".join(dict.fromkeys(shown(v) for v in cells[f])) for f in (*shown_factors(sweep), "seed")]
+    return [*values, problem.status, problem.reason, problem.advice, problem.log]
+
+
+def _waiting(sweep: Sweep) -> list[list[str]]:
+    factors = list(shown_factors(sweep))
+    rows = sweep.runs[sweep.runs["status"].isin(["planned", "running"])]
+    seeds: dict[tuple[str, ...], list[str]] = {}
+    for row in rows.to_dict("records"):
+        key = (*(shown(row[f]) for f in factors), str(row["status"]))
+        seeds.setdefault(key, []).append(str(row["seed"]))
+    return [[*key, ", ".join(found)] for key, found in seeds.items()]
+
+
+def _provenance(sweep: Sweep) -> list[Block]:
+    blocks: list[Block] = [Heading("What this was computed from"), Files(_FILES)]
+    if sweep.commands:
+        blocks += [Paragraph("Commands:"), Code("\n".join(sweep.commands))]
+    if sweep.versions:
+        blocks.append(Grid(["what", "value"], [[k, _values(v)] for k, v in sweep.versions.items()], 2))
+    folders = [str(folder) for folder in sweep.folders]
+    again = Code(shlex.join(["python", "-m", "ablation.report", *folders]))
+    return [*blocks, Paragraph("This report is rebuilt by:"), again]
+
+
+_FILES = (
+    (
+        "runs.csv",
+        "one row per cell; its run_id and training_id name the folders below runs/ and trainings/ that hold the "
+        "record, the resolved config.yaml and the log",
+    ),
+    ("curves.csv", "every logged number"),
+    ("differences.csv", "every estimate, for every metric, unrounded"),
+)
+
+
+def _values(values: Sequence[str]) -> str:
+    listed = "; ".join(values[:4]) + (f"; and {len(values) - 4} others" if len(values) > 4 else "")
+    return f"differs: {listed}" if len(values) > 1 else listed
