@@ -117,10 +117,16 @@ class ShapesConfig(_Group):
 
 
 class _CocoFormat(_Group):
-    """classes: names of the categories to keep, null for all; folder: for the files that keeping them needs."""
+    """What is kept of COCO-format files, and the folder for the files that keeping it needs.
+
+    classes: names of the categories, null for all; train_size, test_size: images drawn by draw_seed, null for all.
+    """
 
     name: Name
     classes: Annotated[list[str], Field(min_length=1)] | None
+    train_size: Annotated[int, Field(ge=1)] | None
+    test_size: Annotated[int, Field(ge=1)] | None
+    draw_seed: Annotated[int, Field(ge=0)]
     folder: str
 
 
@@ -133,19 +139,54 @@ class CocoConfig(_CocoFormat):
 
 
 class CocoJsonConfig(_CocoFormat):
-    """COCO-format files by path."""
+    """COCO-format files by path; without a test file, test_share of the images are set apart by draw_seed."""
 
     type: Literal["coco_json"]
     train_json: str
     train_images: str
-    test_json: str
-    test_images: str
+    test_json: str | None
+    test_images: str | None
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None
+
+    @model_validator(mode="after")
+    def _check_test_set(self) -> CocoJsonConfig:
+        given = {"dataset.test_json": self.test_json, "dataset.test_images": self.test_images}
+        _check_test_set(given, self.test_share, whole="dataset.train_json")
+        return self
 
 
-DatasetConfig = ShapesConfig | CocoConfig | CocoJsonConfig
+class RegisteredConfig(_CocoFormat):
+    """Names in detectron2's DatasetCatalog, which the modules of `imports` put there; test_share as in coco_json."""
+
+    type: Literal["registered"]
+    train_name: str
+    test_name: str | None
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None
+    imports: list[str]
+
+    @model_validator(mode="after")
+    def _check_test_set(self) -> RegisteredConfig:
+        _check_test_set({"dataset.test_name": self.test_name}, self.test_share, whole="dataset.train_name")
+        return self
 
 
-_DATASETS = {"shapes": ShapesConfig, "coco": CocoConfig, "coco_json": CocoJsonConfig}
+def _check_test_set(given: Mapping[str, str | None], share: float | None, *, whole: str) -> None:
+    """Refuse a test set that is given and split off as well, or neither."""
+    missing = [key for key, value in given.items() if value is None]
+    if share is None and missing:
+        raise ValueError(
+            f"{', '.join(missing)} must be given. Add to the command: {'=... '.join(missing)}=..., or "
+            f"dataset.test_share=0.2 to split {whole}."
+        )
+    if share is not None and len(missing) < len(given):
+        both = ", ".join(f"{key}={value}" for key, value in given.items() if value is not None)
+        raise ValueError(f"dataset.test_share={share} splits {whole}, and {both} is given too; keep one.")
+
+
+DatasetConfig = ShapesConfig | CocoConfig | CocoJsonConfig | RegisteredConfig
+
+
+_DATASETS = {"shapes": ShapesConfig, "coco": CocoConfig, "coco_json": CocoJsonConfig, "registered": RegisteredConfig}
 
 
 class NoiseScheduleConfig(_Group):

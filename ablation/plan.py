@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ablation.config import NAME_LENGTH, RunConfig, flattened, validated
-from ablation.datasets.files import check_categories
+from ablation.datasets.survey import Survey, survey
 from ablation.errors import AblationError, ConfigError
 from ablation.identity import identify
 from ablation.record import (
@@ -56,11 +56,12 @@ class InvalidCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command asks of a sweep folder, against what is done there already."""
+    """What a command asks of a sweep folder, against what is done there already; surveys: by data set's name."""
 
     paths: SweepPaths
     cells: Sequence[PlannedCell]
     invalid: Sequence[InvalidCell]
+    surveys: Mapping[str, Survey] = field(default_factory=dict)
 
     @cached_property
     def runs(self) -> dict[str, PlannedCell]:
@@ -144,14 +145,15 @@ def plan(asked: Iterable[Asked]) -> Plan:
     """
     cells: list[PlannedCell] = []
     invalid: list[InvalidCell] = []
+    surveys: dict[str, Survey] = {}
     for one in asked:
         try:
-            cells.append(_planned(one))
+            cells.append(_planned(one, surveys))
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
         raise AblationError(first_reasons(invalid) or "The command asks for no run: a sweep among its values is empty.")
-    return Plan(SweepPaths(_folder(cells)), cells, invalid)
+    return Plan(SweepPaths(_folder(cells)), cells, invalid, surveys)
 
 
 def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
@@ -161,10 +163,12 @@ def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
     return "\n".join(reasons[: most - 1] + more if more else reasons)
 
 
-def _planned(asked: Asked) -> PlannedCell:
+def _planned(asked: Asked, surveys: dict[str, Survey]) -> PlannedCell:
     config = validated(asked.composed)
-    check_categories(config.dataset)
+    found = survey(config.dataset)
     ids = identify(config)
+    if found is not None:
+        surveys[config.dataset.name] = found
     noise = config.noise.build()
     flat = flattened({k: v for k, v in asked.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.

@@ -51,9 +51,11 @@ def preview(
     """
     from rich.console import Console
 
+    from ablation.datasets.survey import survey
     from ablation.identity import identify
 
     config = always_acting(composed(overrides))
+    survey(config.dataset)
     folder = out or Path(config.sweep.root) / "preview" / identify(config).run_id
     _quieten()
     from ablation import panels

@@ -57,6 +57,10 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
     planned = _probed(planned)
     name = planned.paths.folder.name
     console.print(f"[bold]{name}[/bold]: {planned.describe(workers)}")
+    for data, survey in planned.surveys.items():
+        console.print(f"{data}: {survey.summary}.", markup=False)
+        for remark in survey.remarks:
+            console.print(f"  {remark}", markup=False)
     for cell in planned.invalid:
         console.print(f"invalid: {_factors(cell)}: {cell.reason}", markup=False)
     if planned.cells[0].config.sweep.dry_run:
@@ -239,7 +243,9 @@ def _remember(planned: Plan, arguments: Sequence[str]) -> None:
             commands = _commands(paths.sweep)
             command = shlex.join(["python", "-m", "ablation.run", *arguments])
             invalid = [{"factors": cell.factors, "reason": cell.reason} for cell in planned.invalid]
-            commands.append({"command": command, "time": time.time(), "version": __version__, "invalid": invalid})
+            told = {"command": command, "time": time.time(), "version": __version__, "invalid": invalid}
+            data = {name: [survey.summary, *survey.remarks] for name, survey in planned.surveys.items()}
+            commands.append(told | {"data": data})
             write_text(paths.sweep, json.dumps(commands, indent=1) + "\n")
     except OSError as error:
         raise _unwritable(paths.folder, str(error.strerror)) from error

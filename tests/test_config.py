@@ -20,6 +20,7 @@ NEEDS = {
     "noise=dropblock": ["noise.sigma=0.1"],
     "dataset=coco_json": [f"dataset.{key}=x" for key in ("train_json", "train_images", "test_json", "test_images")],
     "dataset=coco": ["dataset.root=x"],
+    "dataset=registered": ["dataset.train_name=x", "dataset.test_name=y"],
     "experiment=deepmirror": ["noise.sigma=0.11547"],
 }
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((ROOT / "conf" / group).glob("*.yaml"))]
@@ -107,7 +108,7 @@ def test_a_configuration_cannot_be_changed(compose):
         ("schedule.batch_size", 0, "schedule.batch_size must be >= 1, got 0."),
         ("schedule.lr", 0.0, "schedule.lr must be > 0, got 0.0."),
         ("schedule.lr", float("inf"), "schedule.lr must be a finite number, got inf."),
-        ("dataset.type", "voc", "dataset.type must be 'shapes' or 'coco' or 'coco_json', got 'voc'."),
+        ("dataset.type", "voc", "dataset.type must be 'shapes' or 'coco' or 'coco_json' or 'registered', got 'voc'."),
         ("dataset.train_size", 0, "dataset.train_size must be >= 1, got 0."),
         ("dataset.image_size", 32, "dataset.image_size must be >= 64, got 32."),
         ("dataset.folder", 3, "dataset.folder must be text, got 3."),
@@ -177,8 +178,28 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
         (["~dataset.type"], "dataset.type is missing. Add to the command: +dataset.type=..."),
         (
             ["dataset=coco_json", "dataset.train_json=x", "dataset.test_json=x"],
-            "dataset.train_images, dataset.test_images must be given. Add to the command: dataset.train_images=... "
-            "dataset.test_images=...",
+            "dataset.train_images must be given. Add to the command: dataset.train_images=...",
+        ),
+        (
+            ["dataset=coco_json", "dataset.train_json=x", "dataset.train_images=x", "dataset.test_json=x"],
+            "dataset.test_images must be given. Add to the command: dataset.test_images=..., or dataset.test_share=0.2 "
+            "to split dataset.train_json.",
+        ),
+        (
+            [
+                *("dataset=coco_json", "dataset.train_json=x", "dataset.train_images=x", "dataset.test_json=y"),
+                "dataset.test_share=0.2",
+            ],
+            "dataset.test_share=0.2 splits dataset.train_json, and dataset.test_json=y is given too; keep one.",
+        ),
+        (
+            ["dataset=registered", "dataset.train_name=x"],
+            "dataset.test_name must be given. Add to the command: dataset.test_name=..., or dataset.test_share=0.2 to "
+            "split dataset.train_name.",
+        ),
+        (
+            ["dataset=registered", "dataset.train_name=x", "dataset.test_share=1.0", "dataset.draw_seed=-1"],
+            "dataset.draw_seed must be >= 0, got -1.\ndataset.test_share must be < 1, got 1.0.",
         ),
         (
             ["noise=uniform", "noise.sigma=0.1", "noise.params.half_width=0.2"],

@@ -11,18 +11,24 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from pycocotools import mask
 from pycocotools.coco import COCO
 
 from ablation.config import CocoJsonConfig, ShapesConfig, validated
 from ablation.datasets import annotations, shapes
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.files import check_categories, fingerprint, locate, prepare
+from ablation.datasets.images import look
 from ablation.errors import DataError
 
 ROOT = Path(__file__).parents[1]
+
+compressed = mask.encode(np.asfortranarray(np.tri(64, dtype=np.uint8)))["counts"].decode()
 
 
 def _split(folder):
@@ -74,7 +80,7 @@ def test_boxes_alone_are_a_data_set_without_masks(coco_folder):
     assert not check(_split(folder)).has_masks
 
 
-@pytest.mark.parametrize("counts", [[0, 64 * 64], "some_string"])
+@pytest.mark.parametrize("counts", [[0, 64 * 64], compressed])
 def test_run_lengths_are_masks(coco_folder, counts):
     folder = coco_folder(edit=_set("annotations", 0, segmentation={"size": [64, 64], "counts": counts}))
     contents = check(_split(folder))
@@ -144,6 +150,60 @@ MALFORMED = [
         _set("annotations", 0, segmentation={"size": [64, 64]}),
         "annotation 1 must have RLE counts as a string or a list of runs, got null.",
     ),
+    (
+        _set("annotations", 0, segmentation={"size": [64, 64], "counts": compressed[:-1]}),
+        "annotation 1 has RLE counts that do not decode to 4096 pixels.",
+    ),
+    (
+        _set("annotations", 0, segmentation={"size": [64, 64], "counts": "some string"}),
+        "annotation 1 has RLE counts that do not decode to 4096 pixels.",
+    ),
+    (
+        _set("annotations", 0, segmentation=[[]]),
+        "annotation 1 has a polygon that is not a list of at least three x, y pairs.",
+    ),
+    (
+        _set("annotations", 0, ignore=1),
+        "annotation 1 has ignore=1, which detectron2 refuses (iscrowd: 1 is)",
+    ),
+    (
+        lambda d: [a.update(bbox=[0.1, 0.2, 0.5, 0.5]) for a in d["annotations"]],
+        "every bbox lies within one pixel; they are pixels, not shares of the image.",
+    ),
+    (
+        lambda d: [a.update(iscrowd=1) for a in d["annotations"]],
+        "holds no object to learn from: every one is a crowd or has a box without an area in its image. Give a file "
+        "with at least one.",
+    ),
+    (
+        lambda d: [a.update(bbox=[70, 70, 9, 9]) for a in d["annotations"]],
+        "holds no object to learn from: every one is a crowd or has a box without an area in its image.",
+    ),
+    (
+        _set("annotations", 0, keypoints=[1, 2]),
+        "annotation 1 must have keypoints as a list of x, y and visibility for each, all finite numbers.",
+    ),
+    (_set("annotations", 0, keypoints=7), "annotation 1 must have keypoints as a list of x, y and visibility"),
+    (_set("annotations", 0, keypoints=[1, "2", 2]), "annotation 1 must have keypoints as a list of x, y and visibil"),
+    (_set("annotations", 0, keypoints=[1, 2, 3]), "annotation 1 has a keypoint whose visibility is not 0, 1 or 2."),
+    (
+        lambda d: [a.update(keypoints=[1, 2, 2] * a["id"]) for a in d["annotations"]],
+        "annotation 2 has 2 keypoints, where 1 are expected.",
+    ),
+    (
+        lambda d: (_set("categories", 0, keypoints=["a", "b"])(d), _set("annotations", 0, keypoints=[1, 2, 2])(d)),
+        "annotation 1 has 1 keypoints, where 2 are expected.",
+    ),
+    (_set("categories", 0, keypoints=["a", "a"]), "category 1 must have keypoints as a list of distinct names, got ['"),
+    (_set("categories", 0, keypoints=3), "category 1 must have keypoints as a list of distinct names, got 3."),
+    (
+        _set("categories", 0, keypoints=["a"], keypoint_flip_map=[["a", "b"]]),
+        "category 1 has a keypoint_flip_map with 'b', which is not one of its keypoints.",
+    ),
+    (
+        _set("categories", 0, keypoints=["a"], keypoint_flip_map=["a"]),
+        "category 1 must have a keypoint_flip_map as a list of pairs of keypoints, got ['a'].",
+    ),
 ]
 
 
@@ -154,6 +214,10 @@ def test_a_malformed_file_is_refused_with_its_place_and_the_value(coco_folder, e
     assert message in refusal
     assert str(split.annotations) in refusal
     assert len(refusal.splitlines()) == 1
+    asked = _coco(split.annotations.parent, ["box"])
+    with pytest.raises(DataError):
+        prepare(asked)
+    assert not Path(asked.folder).exists()
 
 
 @pytest.mark.parametrize(
@@ -167,8 +231,10 @@ def test_a_malformed_file_is_refused_with_its_place_and_the_value(coco_folder, e
         (b"3", "is not COCO: expected an object with images, annotations and categories, got a number."),
         (b"{}", "is not COCO: 'images' must be a list of objects, its keys are []. Give a file in COCO format."),
         (b"1" * 5000, "is not JSON:"),
+        (b"\xef\xbb\xbf{}", "is not JSON: Unexpected UTF-8 BOM"),
+        ('{"images": []}'.encode("utf-16"), "is not JSON: 'utf-8' codec can't decode byte 0xff in position 0:"),
     ],
-    ids=range(8),
+    ids=range(10),
 )
 def test_what_is_not_coco_at_all_is_refused(tmp_path, content, message):
     split = Split(tmp_path / "a.json", tmp_path)
@@ -200,7 +266,10 @@ json_values = st.recursive(
         | st.dictionaries(
             st.text(max_size=4)
             | st.sampled_from(
-                ["images", "annotations", "categories", "id", "file_name", "bbox", "segmentation", "counts"]
+                [
+                    *("images", "annotations", "categories", "id", "file_name", "bbox", "segmentation", "counts"),
+                    *("keypoints", "num_keypoints", "keypoint_flip_map", "ignore", "area", "iscrowd"),
+                ]
             ),
             inner,
             max_size=5,
@@ -221,6 +290,7 @@ def _never_surprises(folder, data):
     split.annotations.write_text(json.dumps(data))
     try:
         contents = check(split)
+        look(split)
     except DataError as error:
         str(error).encode()
         assert "\n" not in str(error)
@@ -260,6 +330,53 @@ def test_coco_with_an_arbitrary_value_anywhere_is_accepted_or_refused_in_words(v
     _never_surprises(folder, changed)
 
 
+@relaxed
+@given(st.data(), json_values, st.sampled_from(["keypoints", "num_keypoints", "ignore", "area", "iscrowd"]))
+def test_an_arbitrary_value_of_an_optional_key_is_accepted_or_refused_in_words(valid, draw, value, key):
+    folder, data = valid
+    changed = copy.deepcopy(data)
+    changed[draw.draw(st.sampled_from(["annotations", "categories"]))][0][key] = value
+    _never_surprises(folder, changed)
+
+
+@given(st.data())
+def test_run_lengths_that_are_accepted_can_be_decoded(draw):
+    """pycocotools decodes whatever it is given, past the end of its memory: what is wrong must not reach it."""
+    counts = list(compressed)
+    place = draw.draw(st.integers(0, len(counts) - 1))
+    counts[place] = draw.draw(st.text(st.characters(min_codepoint=32, max_codepoint=127), max_size=3))
+    changed = "".join(counts)
+    if annotations._covers(changed, 64 * 64):
+        assert mask.decode({"size": [64, 64], "counts": changed}).shape == (64, 64)
+
+
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 1)))
+def test_every_mask_that_pycocotools_encodes_is_accepted(pixels):
+    counts = mask.encode(np.asfortranarray(pixels))["counts"].decode()
+    assert annotations._covers(counts, pixels.size)
+    assert not annotations._covers(counts, pixels.size + 1)
+
+
+def test_keypoints_are_carried_through_a_class_subset(coco_folder):
+    def edit(data):
+        data["categories"][1].update(keypoints=["left_eye", "nose", "right_eye"], skeleton=[[1, 2]])
+        for annotation in data["annotations"]:
+            if annotation["category_id"] == 7:
+                annotation.update(keypoints=[9, 9, 2, 12, 12, 1, 0, 0, 0], num_keypoints=2)
+
+    folder = coco_folder(edit=edit)
+    dataset = _coco(folder, ["box"])
+    prepare(dataset)
+    split = locate(dataset, "train")
+    given_, kept = (json.loads(path.read_text()) for path in (folder / "train.json", split.annotations))
+    assert kept["categories"] == given_["categories"][1:]
+    assert kept["annotations"] == [a for a in given_["annotations"] if "keypoints" in a]
+    contents = check(split)
+    assert contents.keypoints == ("left_eye", "nose", "right_eye")
+    assert contents.flips == (("left_eye", "right_eye"),)
+    assert contents.remarks == ()
+
+
 def _coco(folder, classes=None):
     train, images = str(folder / "train.json"), str(folder / "images")
     test = str(folder / "test.json")
@@ -270,7 +387,11 @@ def _coco(folder, classes=None):
         test_json=test,
         train_images=images,
         test_images=images,
+        test_share=None,
         classes=classes,
+        train_size=None,
+        test_size=None,
+        draw_seed=0,
         folder=str(folder / "cache"),
     )
 

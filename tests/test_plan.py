@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from ablation.errors import AblationError, ConfigError
 from ablation.plan import plan
 from ablation.record import Failure, RunRecord, Status, TrainingRecord, write_record, write_text
+from ablation.sweep import _remember
 
 ROOT = Path(__file__).parents[1]
 CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
@@ -31,6 +33,19 @@ def _complete_training(plan_, training_id, seconds=60.0):
     record = TrainingRecord(Status.COMPLETED, 0, seconds=seconds, training_id=training_id)
     write_record(plan_.paths.training(training_id).record, record)
     plan_.paths.training(training_id).weights.touch()
+
+
+def test_what_is_told_about_the_data_is_kept_with_the_command(asked, micro, coco_folder, tmp_path):
+    folder = coco_folder()
+    model = [override for override in micro if override.startswith("model.")]
+    files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
+    files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
+    cells = plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
+    _remember(cells, ["seed=0,1"])
+    (command,) = json.loads(cells.paths.sweep.read_text())
+    assert list(command["data"]) == ["coco_json"]
+    assert command["data"]["coco_json"][0].startswith("2 images with 4 objects to train on and 2 images")
+    assert command["data"]["coco_json"][1].startswith("2 of 2 test images are trained on too")
 
 
 def test_a_grid_shares_trainings_and_baselines(planned):

@@ -202,7 +202,7 @@ def real(bare_command, micro, root):
 def test_data_that_are_not_given_are_asked_for(real):
     assert real("dataset.train_json=x", "dataset.train_images=x") == (
         "dataset.test_json, dataset.test_images must be given. Add to the command: dataset.test_json=... "
-        "dataset.test_images=..."
+        "dataset.test_images=..., or dataset.test_share=0.2 to split dataset.train_json."
     )
 
 
@@ -273,6 +273,32 @@ def test_a_dry_run_tells_the_plan_and_leaves_nothing(command, root):
         "micro-shapes: 12 runs (2 sharing another one's result), 6 trainings, time unknown until one training is done\n"
     )
     assert not root.exists()
+
+
+def test_a_dry_run_tells_what_the_data_are_and_what_is_doubtful_about_them(bare_command, micro, root, coco_folder):
+    folder = coco_folder(edit=lambda data: data["annotations"][0].update(bbox=[9, 9, 0, 0]))
+    model = [override for override in micro if override.startswith("model.")]
+    told = bare_command(*model, "dataset=coco_json", *_coco(folder), "seed=0,1", "sweep.dry_run=true")
+    assert told.out.splitlines() == [
+        "micro-coco_json: 2 runs, 2 trainings, time unknown until one training is done",
+        "coco_json: 2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (square, "
+        "box), masks, images of 64 to 64 pixels.",
+        "  train.json: 1 of 4 objects have a box without an area in their image: no training sees them, and no test "
+        "finds them; the first is annotation 1.",
+        "  test.json: 1 of 4 objects have a box without an area in their image: no training sees them, and no test "
+        "finds them; the first is annotation 1.",
+        f"  2 of 2 test images are trained on too, the first is {folder / 'images' / '1.png'}: the AP says nothing "
+        "about new images.",
+    ]
+    assert not root.exists()
+
+
+def test_a_broken_image_is_refused_before_anything_starts(real, coco_folder):
+    folder = coco_folder()
+    (folder / "images" / "2.png").write_bytes((folder / "images" / "2.png").read_bytes()[:90])
+    assert real(*_coco(folder)).startswith(
+        f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} cannot be read, the first is '2.png': "
+    )
 
 
 def test_a_dry_run_lists_the_invalid_cells(command):

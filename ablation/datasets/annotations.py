@@ -6,13 +6,14 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, NamedTuple
 
+from ablation.datasets.remarks import is_trained_on, remarks
 from ablation.errors import DataError
 
 
@@ -24,6 +25,14 @@ class Split:
     images: Path
 
 
+class Entry(NamedTuple):
+    """An image as the annotations have it; width and height in pixels."""
+
+    name: str
+    width: int
+    height: int
+
+
 @dataclass(frozen=True)
 class Contents:
     """What a checked split holds.
@@ -31,7 +40,11 @@ class Contents:
     fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
     images, instances: counts; categories: id and name, in the order of the ids.
     has_masks: every instance has a segmentation; has_rle: some are run-length encoded; crowds, which nobody
-    trains on, do not count. keypoints: their names, in the order of the annotations; () for none.
+    trains on, do not count.
+    keypoints: their names, () where they have none; flips: pairs of them that change places in a mirror.
+    remarks: what COCO allows and a training will not take as it seems to be meant, with counts.
+    counts_from_zero: an annotation has the id 0, which pycocotools takes for "not found" in an evaluation.
+    entries: the images by id; objects: how many a training can learn from, by image id and category id.
     """
 
     fingerprint: str
@@ -41,6 +54,11 @@ class Contents:
     has_masks: bool
     has_rle: bool
     keypoints: tuple[str, ...] = ()
+    flips: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
+    counts_from_zero: bool = False
+    entries: Mapping[int, Entry] = field(default_factory=dict, repr=False, compare=False)
+    objects: Mapping[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
 
 def check(split: Split) -> Contents:
@@ -66,11 +84,19 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
     refuse = _Refusal(split.annotations)
     names = _check_categories(categories, refuse)
     _check_images(images, refuse)
-    _check_annotations(annotations, {i["id"]: i for i in images}, set(names), refuse)
+    by_id = {i["id"]: i for i in images}
+    _check_annotations(annotations, by_id, {c["id"]: c for c in categories}, refuse)
+    objects = Counter((a["image_id"], a["category_id"]) for a in annotations if is_trained_on(a, by_id[a["image_id"]]))
+    if not objects:
+        raise DataError(
+            f"{split.annotations} holds no object to learn from: every one is a crowd or has a box without an area in "
+            "its image. Give a file with at least one."
+        )
     digest = hashlib.sha256(raw)
     for name, size in _image_sizes(images, split):
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
     segmentations = [a.get("segmentation") for a in annotations if not a.get("iscrowd")]
+    keypoints, flips = _keypoints(categories)
     return Contents(
         fingerprint=digest.hexdigest()[:16],
         images=len(images),
@@ -78,7 +104,12 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
         categories=tuple(sorted(names.items())),
         has_masks=bool(segmentations) and all(segmentations),
         has_rle=any(isinstance(s, dict) for s in segmentations),
-        keypoints=tuple(next((c["keypoints"] for c in categories if c.get("keypoints")), ())),
+        keypoints=keypoints,
+        flips=flips,
+        remarks=remarks(images, annotations, categories),
+        counts_from_zero=any(a["id"] == 0 for a in annotations),
+        entries={i["id"]: Entry(i["file_name"], i["width"], i["height"]) for i in images},
+        objects=objects,
     )
 
 
@@ -106,7 +137,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
 
 def _parsed(raw: bytes, path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(raw)
+        data = json.loads(raw.decode("utf-8"))  # as pycocotools reads it; json alone would take UTF-16 too
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}. Give a file in COCO format.") from error
     if not isinstance(data, dict):
@@ -132,6 +163,7 @@ def _check_categories(categories: list[dict[str, Any]], refuse: _Refusal) -> dic
     for category in categories:
         if not isinstance(category.get("name"), str):
             raise refuse(f"category {category['id']}", f"has no name, got {_shown(category.get('name'))}")
+        _check_keypoint_names(category, refuse)
     return {c["id"]: c["name"] for c in categories}
 
 
@@ -147,9 +179,13 @@ def _check_images(images: list[dict[str, Any]], refuse: _Refusal) -> None:
 
 
 def _check_annotations(
-    annotations: list[dict[str, Any]], images: dict[int, dict[str, Any]], categories: set[int], refuse: _Refusal
+    annotations: list[dict[str, Any]],
+    images: dict[int, dict[str, Any]],
+    categories: dict[int, dict[str, Any]],
+    refuse: _Refusal,
 ) -> None:
     _check_ids(annotations, "annotation", refuse)
+    points = 0
     for annotation in annotations:
         where, image_id = f"annotation {annotation['id']}", annotation.get("image_id")
         if not (_is_integer(image_id) and image_id in images):
@@ -165,7 +201,14 @@ def _check_annotations(
             raise refuse(where, f"must have an area in pixels >= 0, got {_shown(annotation['area'])}")
         if annotation.get("iscrowd", 0) not in (0, 1):
             raise refuse(where, f"must have an iscrowd of 0 or 1, got {_shown(annotation['iscrowd'])}")
+        if annotation.get("ignore", 0) != 0:
+            raise refuse(where, f"has ignore={_shown(annotation['ignore'])}, which detectron2 refuses (iscrowd: 1 is)")
         _check_segmentation(annotation.get("segmentation"), images[image_id], where, refuse)
+        if annotation.get("keypoints"):
+            names = categories[annotation["category_id"]].get("keypoints") or ()
+            points = _check_keypoints(annotation["keypoints"], len(names) or points, where, refuse)
+    if all(max(annotation["bbox"]) <= 1 for annotation in annotations):
+        raise refuse("every bbox", "lies within one pixel; they are pixels, not shares of the image")
 
 
 def _check_segmentation(segmentation: object, image: dict[str, Any], where: str, refuse: _Refusal) -> None:
@@ -194,6 +237,65 @@ def _check_rle(rle: dict[str, Any], image: dict[str, Any], where: str, refuse: _
             raise refuse(where, f"has RLE counts that are not whole numbers >= 0 of sum {expected[0] * expected[1]}")
     elif not (isinstance(counts, str) and counts and counts.isascii()):
         raise refuse(where, f"must have RLE counts as a string or a list of runs, got {_kind(counts)}")
+    elif not _covers(counts, expected[0] * expected[1]):
+        raise refuse(where, f"has RLE counts that do not decode to {expected[0] * expected[1]} pixels")
+
+
+def _covers(counts: str, pixels: int) -> bool:
+    """Whether COCO's compressed run lengths are whole and sum to the pixels of the image.
+
+    pycocotools would decode anything, past the end of its memory. Each run is a number in groups of five bits, lowest
+    first, in characters from "0" on whose sixth bit says that there are more; from the fourth run on it is the
+    difference to the run before the previous one.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts.encode("ascii"):
+        bits = character - 48
+        if not 0 <= bits < 64 or shift > 25:
+            return False
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        if runs[-1] < 0:
+            return False
+        value = shift = 0
+    return shift == 0 and sum(runs) == pixels
+
+
+def _check_keypoints(keypoints: object, points: int, where: str, refuse: _Refusal) -> int:
+    """How many there are; points: how many are expected, 0 where nothing says so."""
+    if not (isinstance(keypoints, list) and len(keypoints) % 3 == 0 and _are_finite(keypoints)):
+        raise refuse(where, "must have keypoints as a list of x, y and visibility for each, all finite numbers")
+    if points and len(keypoints) != 3 * points:
+        raise refuse(where, f"has {len(keypoints) // 3} keypoints, where {points} are expected")
+    if not set(keypoints[2::3]) <= {0, 1, 2}:
+        raise refuse(where, "has a keypoint whose visibility is not 0, 1 or 2")
+    return len(keypoints) // 3
+
+
+def _check_keypoint_names(category: dict[str, Any], refuse: _Refusal) -> None:
+    where, names = f"category {category['id']}", category.get("keypoints") or []
+    if not (isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names)):
+        raise refuse(where, f"must have keypoints as a list of distinct names, got {_shown(names)}")
+    flips = category.get("keypoint_flip_map") or []
+    if not (isinstance(flips, list) and all(isinstance(f, list) and len(f) == 2 for f in flips)):
+        raise refuse(where, f"must have a keypoint_flip_map as a list of pairs of keypoints, got {_shown(flips)}")
+    if unknown := [name for pair in flips for name in pair if name not in names]:
+        raise refuse(where, f"has a keypoint_flip_map with {_shown(unknown[0])}, which is not one of its keypoints")
+
+
+def _keypoints(categories: list[dict[str, Any]]) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """Names and mirror pairs of the first category that has keypoints; left_ and right_ belong together."""
+    category = next((c for c in categories if c.get("keypoints")), {})
+    names = tuple(category.get("keypoints", ()))
+    twins = [(name, name.replace("left", "right")) for name in names if "left" in name]
+    flips = category.get("keypoint_flip_map") or [pair for pair in twins if pair[1] in names]
+    return names, tuple((left, right) for left, right in flips)
 
 
 def _check_ids(items: list[dict[str, Any]], kind: str, refuse: _Refusal) -> None:

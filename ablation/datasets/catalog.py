@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,6 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 from ablation.datasets.annotations import Split, check
 from ablation.detector import Feed, Mapper
 
+logger = logging.getLogger(__name__)
+
 Batch = list[dict[str, Any]]
 
 
@@ -27,18 +30,15 @@ def register(split: Split) -> str:
     annotations, images = str(split.annotations), str(split.images)
     name = f"{annotations} with the images of {images}"
     if name not in DatasetCatalog.list():
+        contents = check(split)
+        for remark in contents.remarks:
+            logger.warning("%s: %s", split.annotations, remark)
         DatasetCatalog.register(name, lambda: load_coco_json(annotations, images, name))
         metadata = MetadataCatalog.get(name)
         metadata.set(json_file=annotations, image_root=images, evaluator_type="coco")
-        if keypoints := check(split).keypoints:
-            metadata.set(keypoint_names=keypoints, keypoint_flip_map=_exchanged_by_a_flip(keypoints))
+        if contents.keypoints:
+            metadata.set(keypoint_names=contents.keypoints, keypoint_flip_map=list(contents.flips))
     return name
-
-
-def _exchanged_by_a_flip(keypoints: Sequence[str]) -> list[tuple[str, str]]:
-    """COCO files do not say which keypoints a mirror image exchanges; their names do: left_eye, right_eye."""
-    pairs = ((name, name.replace("left", "right")) for name in keypoints)
-    return [(left, right) for left, right in pairs if left != right and right in keypoints]
 
 
 def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:

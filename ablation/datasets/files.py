@@ -1,4 +1,4 @@
-"""The COCO-format files behind a `dataset` group: found, generated or filtered, and fingerprinted. No torch."""
+"""The COCO-format files behind a `dataset` group: found, generated or derived, and fingerprinted. No torch."""
 
 from __future__ import annotations
 
@@ -7,31 +7,40 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from filelock import FileLock
 
-from ablation.config import CocoConfig, CocoJsonConfig, DatasetConfig, ShapesConfig
+from ablation.config import CocoConfig, DatasetConfig, RegisteredConfig, ShapesConfig
+from ablation.datasets import registered
 from ablation.datasets.annotations import Split, check
+from ablation.datasets.selection import CocoFormat, SplitName, chosen
 from ablation.errors import DataError
 from ablation.record import write_text
 
-SplitName = Literal["train", "test"]
+SPLITS: tuple[SplitName, SplitName] = ("train", "test")
 
 
 def fingerprint(dataset: DatasetConfig, split: SplitName) -> str:
-    """What identifies the content of a split; of a generated or filtered set without making it.
+    """What identifies the content of a split; of a generated or derived one without making it.
 
     Raises:
-        DataError: the files are missing or are not COCO.
+        DataError: the files are missing or are not COCO, or hold fewer images than asked for.
     """
     if isinstance(dataset, ShapesConfig):
         # The images of a split do not depend on how many the other one has.
         other = "test_size" if split == "train" else "train_size"
         return f"shapes-{_hash_of(dataset.model_copy(update={other: 1}))}/{split}"
-    content = check(_given(dataset, split)).fingerprint
-    return f"{content}/{'+'.join(sorted(dataset.classes))}" if dataset.classes else content
+    contents = check(given(dataset, split))
+    parts = [contents.fingerprint]
+    if dataset.classes:
+        parts.append("+".join(sorted(dataset.classes)))
+    ids = chosen(dataset, split, contents)
+    if len(ids) < contents.images:
+        parts.append(f"images-{_digest_of(ids)}")
+    return "/".join(parts)
 
 
 def locate(dataset: DatasetConfig, split: SplitName) -> Split:
@@ -39,25 +48,32 @@ def locate(dataset: DatasetConfig, split: SplitName) -> Split:
     if isinstance(dataset, ShapesConfig):
         folder = _generated_folder(dataset)
         return Split(folder / f"{split}.json", folder / split)
-    given = _given(dataset, split)
-    if not dataset.classes:
-        return given
-    digest = hashlib.sha256(fingerprint(dataset, split).encode()).hexdigest()[:12]
-    return Split(Path(dataset.folder) / f"{given.annotations.stem}-{digest}.json", given.images)
+    source = given(dataset, split)
+    content = fingerprint(dataset, split)
+    contents = check(source)
+    if content == contents.fingerprint and not contents.counts_from_zero:
+        return source
+    digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+    return Split(Path(dataset.folder) / f"{source.annotations.stem}-{digest}.json", source.images)
 
 
 def prepare(dataset: DatasetConfig) -> None:
-    """Generate the built-in set, or write the annotations of the chosen classes, unless they are there.
+    """Generate the built-in set, or write the annotations of what is chosen of the user's, unless they are there.
 
     Safe when several processes want them at once.
     """
     if isinstance(dataset, ShapesConfig):
         _generate(dataset)
-    elif dataset.classes:
-        for split in ("train", "test"):
-            target = locate(dataset, split).annotations
-            if not target.exists():
-                write_text(target, json.dumps(_of_classes(_given(dataset, split), dataset.classes)))
+        return
+    for split in SPLITS:
+        source, target = given(dataset, split), locate(dataset, split)
+        if target == source or target.annotations.exists():
+            continue
+        target.annotations.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(target.annotations.with_suffix(".lock")):
+            if not target.annotations.exists():
+                derived = _derived(source, dataset.classes, chosen(dataset, split, check(source)))
+                write_text(target.annotations, json.dumps(derived))
 
 
 def _generate(dataset: ShapesConfig) -> None:
@@ -89,7 +105,7 @@ def check_categories(dataset: DatasetConfig) -> None:
     """
     if isinstance(dataset, ShapesConfig):
         return
-    splits = [_given(dataset, "train"), _given(dataset, "test")]
+    splits = [given(dataset, split) for split in SPLITS]
     train, test = (dict(check(split).categories) for split in splits)
     if unknown := sorted(set(dataset.classes or ()) - set(train.values())):
         raise DataError(
@@ -106,26 +122,38 @@ def check_categories(dataset: DatasetConfig) -> None:
     )
 
 
-def _given(dataset: CocoConfig | CocoJsonConfig, split: SplitName) -> Split:
-    """The user's own files of a split."""
+def given(dataset: CocoFormat, split: SplitName) -> Split:
+    """The user's own files that a split comes from; both come from the same ones where a share is set apart."""
     if isinstance(dataset, CocoConfig):
         root = Path(dataset.root).expanduser()
         name = f"{'train' if split == 'train' else 'val'}{dataset.year}"
         return Split(root / "annotations" / f"instances_{name}.json", root / name)
-    if split == "train":
+    if isinstance(dataset, RegisteredConfig):
+        return registered.kept(dataset, split if dataset.test_name else "train")
+    if split == "train" or dataset.test_json is None or dataset.test_images is None:
         return Split(Path(dataset.train_json).expanduser(), Path(dataset.train_images).expanduser())
     return Split(Path(dataset.test_json).expanduser(), Path(dataset.test_images).expanduser())
 
 
-def _of_classes(split: Split, classes: list[str]) -> dict[str, Any]:
-    """The annotations with these categories only; every image stays, as those without an object have false alarms."""
-    data: dict[str, Any] = json.loads(split.annotations.read_bytes())
-    categories = [c for c in data["categories"] if c["name"] in classes]
-    ids = {c["id"] for c in categories}
-    return data | {
-        "categories": categories,
-        "annotations": [a for a in data["annotations"] if a["category_id"] in ids],
-    }
+def _derived(source: Split, classes: list[str] | None, ids: frozenset[int]) -> dict[str, Any]:
+    """The annotations of these categories and images only, of ids from 1 on.
+
+    Every chosen image stays, also without an object of the classes: detections on it are false alarms.
+    """
+    data: dict[str, Any] = json.loads(source.annotations.read_bytes())
+    categories = [c for c in data["categories"] if not classes or c["name"] in classes]
+    kept = {c["id"] for c in categories}
+    annotations = [a for a in data["annotations"] if a["category_id"] in kept and a["image_id"] in ids]
+    for annotation in annotations:
+        if annotation["id"] == 0:
+            annotation["id"] = 1 + max(a["id"] for a in data["annotations"])
+    images = [i for i in data["images"] if i["id"] in ids]
+    return data | {"images": images, "annotations": annotations, "categories": categories}
+
+
+@lru_cache(maxsize=64)
+def _digest_of(ids: frozenset[int]) -> str:
+    return hashlib.sha256(json.dumps(sorted(ids)).encode()).hexdigest()[:12]
 
 
 def _generated_folder(dataset: ShapesConfig) -> Path:
