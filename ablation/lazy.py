@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detectron2 import model_zoo
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.data.detection_utils import create_keypoint_hflip_indices
 from detectron2.solver import LRMultiplier
@@ -125,13 +124,19 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
         raise ConfigError(f"model.config: {path} defines no `model`. Give a LazyConfig file of detectron2.")
     for key, (file, name) in _USUAL.items():
         if key not in cfg:
-            cfg[key] = model_zoo.get_config(file)[name]
+            cfg[key] = _of_the_zoo(file)[name]
     for key, value in flattened(overrides).items():
         parent = key.rpartition(".")[0]
         if parent and not isinstance(_selected(cfg, parent), DictConfig):
             raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
+
+
+def _of_the_zoo(file: str) -> Any:
+    from detectron2 import model_zoo  # imports the deprecated pkg_resources, which says so to everybody
+
+    return model_zoo.get_config(file)
 
 
 def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Contents) -> None:

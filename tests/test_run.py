@@ -120,7 +120,7 @@ BAD = {
     "noise.when=sometimes": "noise.when must be 'train', 'eval' or 'always', got 'sometimes'.",
     "noise.levels=[]": "noise.levels must be 'all' or a list of distinct levels, got [].",
     "noise.levels=p2": "noise.levels must be 'all' or a list, got 'p2'.",
-    "schedule.iterations=0": "schedule.iterations must be >= 1, got 0.",
+    "schedule.iterations=-1": "schedule.iterations must be >= 0, got -1.",
     "noise.type=gausian": (
         "noise.type: 'gausian' is not a noise type. Available: channel_dropout, channel_stats, dropblock, dropout, "
         "dsu, gaussian, mixstyle, quantization, saliency_dropout, speckle, uniform, none. Did you mean 'gaussian'?"

@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from pycocotools import mask as masks
 from scoring_factory import random_case, reference, repeated
 
 from ablation.errors import DataError, RecordError
@@ -234,3 +235,19 @@ def test_scoring_loads_neither_torch_nor_pandas():
     code = "import sys, ablation.scoring, ablation.error_shift; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "detectron2", "pandas", "matplotlib", "scipy"} & set(loaded)
+
+
+def test_hundreds_of_masks_are_scored():
+    truth, _ = random_case(0, "segm", images=6)
+    size = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+    found = [
+        {
+            "image_id": image,
+            "category_id": truth["categories"][0]["id"],
+            "score": 1 / (1 + number),
+            "segmentation": masks.encode(np.asfortranarray(np.ones(size[image], np.uint8))),
+        }
+        for number in range(1, 60)
+        for image in size
+    ]
+    assert len(match(truth, found, "segm").score) == len(found) > 256

@@ -128,8 +128,15 @@ def _found(
     order = order[ranks(image[order], category[order]) < MAX_DETECTIONS]
     known = [known[i] for i in order.tolist()]
     shapes = _boxes(known) if task == "bbox" else [d["segmentation"] for d in known]
-    areas = shapes[:, 2] * shapes[:, 3] if isinstance(shapes, np.ndarray) else masks.area(shapes)
+    areas = shapes[:, 2] * shapes[:, 3] if isinstance(shapes, np.ndarray) else _mask_areas(shapes)
     return _Found(image[order], category[order], shapes, _outside(np.asarray(areas, np.float64)), score[order])
+
+
+def _mask_areas(shapes: Sequence[Any]) -> NDArray[np.float64]:
+    """(n,) pixels of each mask."""
+    # In parts, because pycocotools keeps their number in a byte on the way: 256 masks at once are an error.
+    parts = [masks.area(shapes[start : start + 255]) for start in range(0, len(shapes), 255)]
+    return np.concatenate([np.zeros(0), *parts])
 
 
 def _positions(
