@@ -330,7 +330,7 @@ def _fitting(sigmas: Sequence[float], places: Any, width: float) -> list[float]:
 
 def _draw_curve(ax: Axes, group: pd.DataFrame, colour: Any, label: str | None, is_detailed: bool) -> float:
     """Draw the curves of one hue; returns the highest smoothed value, NaN when there is none."""
-    seeds = group.pivot_table(index="iteration", columns="training_id", values="value", sort=True)
+    seeds = group.pivot(index="iteration", columns="training_id", values="value")
     if seeds.empty:
         return math.nan
     smooth = seeds.rolling(max(3, len(seeds) // 8), center=True, min_periods=1).mean()
