@@ -171,7 +171,7 @@ def _panels(frame: pd.DataFrame, layout: Layout) -> list[list[tuple[str, pd.Data
     if not layout.down:
         wide = 4 if len(parts) > 5 else len(parts)
         return [parts[i : i + wide] for i in range(0, len(parts), wide)]
-    down = list(dict.fromkeys(frame[list(layout.down)].itertuples(index=False, name=None)))
+    down = list(frame[list(layout.down)].drop_duplicates().itertuples(index=False, name=None))
     return [
         [(_joined(title, layout.down, row), _with(part, layout.down, row)) for title, part in parts] for row in down
     ]
@@ -193,7 +193,7 @@ def _title(factor: str | None, value: Any) -> str:
 
 
 def _hue_values(frame: pd.DataFrame, factor: str | None) -> list[Any]:
-    return [None] if factor is None else list(dict.fromkeys(frame[factor].dropna()))
+    return [None] if factor is None else frame[factor].dropna().unique().tolist()
 
 
 def _where(frame: pd.DataFrame, factor: str | None, value: Any) -> pd.DataFrame:
@@ -330,7 +330,7 @@ def _fitting(sigmas: Sequence[float], places: Any, width: float) -> list[float]:
 
 def _draw_curve(ax: Axes, group: pd.DataFrame, colour: Any, label: str | None, is_detailed: bool) -> float:
     """Draw the curves of one hue; returns the highest smoothed value, NaN when there is none."""
-    seeds = group.pivot_table(index="iteration", columns="training_id", values="value", sort=True)
+    seeds = group.pivot(index="iteration", columns="training_id", values="value")
     if seeds.empty:
         return math.nan
     smooth = seeds.rolling(max(3, len(seeds) // 8), center=True, min_periods=1).mean()

@@ -6,10 +6,12 @@ pandas and matplotlib are imported inside functions: `--help` answers at once, a
 from __future__ import annotations
 
 import argparse
+import csv
+import io
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ablation.errors import AblationError
 from ablation.record import SweepPaths, replacing, write_text
@@ -79,8 +81,9 @@ def _write(findings: Findings, out: Path) -> Path:
 
     sweep = findings.sweep
     drawn = _draw(sweep, out / "figures")
-    for name, frame in (("runs", sweep.runs), ("curves", sweep.curves), ("differences", _differences(findings))):
-        write_text(out / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+    write_text(out / "runs.csv", _csv(sweep.runs))
+    write_text(out / "curves.csv", _long_csv(sweep.curves))
+    write_text(out / "differences.csv", _csv(_differences(findings)))
     contents = compile_contents(findings, drawn)
     write_text(out / "report.md", markdown(contents))
     write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))
@@ -95,19 +98,44 @@ def _draw(sweep: Sweep, folder: Path) -> Collection[str]:
     with plots.style():
         drawn = dict(figures(sweep))
         for name in NAMES:
-            for suffix in ("png", "svg"):
-                path = folder / f"{name}.{suffix}"
-                if name in drawn:
-                    _save(drawn[name], path)
-                else:
-                    path.unlink(missing_ok=True)
+            if name in drawn:
+                _save(drawn[name], folder / name)
+                continue
+            for suffix in (".png", ".svg"):
+                (folder / f"{name}{suffix}").unlink(missing_ok=True)
     return drawn.keys()
 
 
-def _save(figure: Figure, path: Path) -> None:
-    metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:], metadata=metadata)
+def _save(figure: Figure, stem: Path) -> None:
+    with replacing(stem.with_suffix(".png")) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})
+    figure.set_layout_engine("none")  # what the first drawing has settled: of many panels it takes seconds
+    with replacing(stem.with_suffix(".svg")) as temporary:
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def _csv(frame: pd.DataFrame) -> str:
+    return str(frame.to_csv(index=False, lineterminator="\n"))
+
+
+def _long_csv(frame: pd.DataFrame) -> str:
+    """As _csv, in half the time, for millions of rows that repeat few names and have no gap."""
+    columns = [_texts(frame[name]) for name in frame]
+    lines = [",".join(row) for row in zip(*columns, strict=True)]
+    return "\n".join([",".join(frame.columns), *lines, ""])
+
+
+def _texts(column: pd.Series[Any]) -> Iterator[str]:
+    values = column.tolist()
+    if column.dtype.kind != "O":
+        return map(repr, values)
+    return map({name: _quoted(name) for name in column.unique()}.__getitem__, values)
+
+
+def _quoted(name: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([name])
+    return text.getvalue()
 
 
 def _differences(findings: Findings) -> pd.DataFrame:
