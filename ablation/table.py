@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import json
 import math
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
+from ablation.curves import read_curves
 from ablation.errors import AblationError, RecordError
 from ablation.record import (
     Cell,
@@ -34,7 +31,6 @@ from ablation.record import (
 SIGMA = "noise.sigma"
 FALLBACKS = ("segm/AP", "bbox/AP")
 
-_CURVES = ["training_id", "iteration", "metric", "value"]
 _LEVELS = ["phase", "id", "level", "calls", "sigma", "snr_db"]
 _PERSONAL = ("pid", "host")  # they say where a run ran, not with what
 
@@ -380,79 +376,14 @@ def _id(record: Record) -> str:
 
 
 def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
-    parts: list[tuple[str, str, dict[int, float]]] = []
+    curves, torn = read_curves({t: paths.training(t).metrics for t in sorted(trainings)})
+    name = sweep_names([paths.folder])[0]
     problems = []
-    for training_id in sorted(trainings):
-        entries, bad = _entries(paths.training(training_id).metrics)
-        parts += ((training_id, metric, points) for metric, points in sorted(_points(entries).items()))
-        if bad:
-            reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
-            log = _below(str(paths.training(training_id).metrics), paths.folder)
-            problems.append(Problem(sweep_names([paths.folder])[0], training_id, "", reason, "", log))
-    return _long(parts), tuple(problems)
-
-
-def _entries(path: Path) -> tuple[list[dict[str, Any]], int]:
-    """The logged objects, and how many lines before the last cannot be read.
-
-    A torn last line is the trace of a training that is writing, or was killed, and is no loss worth telling.
-    """
-    if not path.is_file():
-        return [], 0
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    parsed = _parsed(lines)
-    readable = [_is_entry(entry) for entry in parsed]
-    return [entry for entry, good in zip(parsed, readable, strict=True) if good], readable[:-1].count(False)
-
-
-def _parsed(lines: Sequence[str]) -> list[Any]:
-    """One value per line, None for what is no JSON."""
-    # All lines at once take half the time of one by one, which is for files with a torn line.
-    with contextlib.suppress(ValueError, RecursionError):
-        together = json.loads(f"[{','.join(lines)}]")
-        if len(together) == len(lines):
-            return list(together)
-    return [_parsed_line(line) for line in lines]
-
-
-def _parsed_line(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_entry(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    iteration = value.get("iteration")
-    return isinstance(iteration, (int, float)) and math.isfinite(iteration)
-
-
-def _points(entries: Sequence[Mapping[str, Any]]) -> dict[str, dict[int, float]]:
-    """Metric -> iteration -> value. A resumed training logs some iterations twice: the later line counts."""
-    found: dict[str, dict[int, float]] = defaultdict(dict)
-    for entry in entries:
-        iteration = int(entry["iteration"])
-        for metric, value in entry.items():
-            if isinstance(value, (int, float)) and not math.isnan(value):
-                found[metric][iteration] = value
-    found.pop("iteration", None)
-    return found
-
-
-def _long(parts: Sequence[tuple[str, str, dict[int, float]]]) -> pd.DataFrame:
-    # Built as columns: a thousand trainings have millions of rows, and sorting these takes longer than reading them.
-    counts = [len(points) for _, _, points in parts]
-    ordered = [sorted(points) for _, _, points in parts]
-    values = (points[i] for (_, _, points), iterations in zip(parts, ordered, strict=True) for i in iterations)
-    columns = (
-        np.repeat(np.array([training_id for training_id, _, _ in parts], dtype=object), counts),
-        np.fromiter(itertools.chain.from_iterable(ordered), dtype=np.int64),
-        np.repeat(np.array([metric for _, metric, _ in parts], dtype=object), counts),
-        np.fromiter(values, dtype=np.float64),
-    )
-    return pd.DataFrame(dict(zip(_CURVES, columns, strict=True)))
+    for training_id, bad in torn.items():
+        reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
+        log = _below(str(paths.training(training_id).metrics), paths.folder)
+        problems.append(Problem(name, training_id, "", reason, "", log))
+    return curves, tuple(problems)
 
 
 def _commands(path: Path) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ CHAINS = [
     ],
     [{"record", "config"}, {"plan"}, {"sweep"}, {"run"}],
     [
-        {"record"},
+        {"record", "curves"},
         {"table"},
         {"stats"},
         {"plots", "results"},
@@ -38,7 +38,7 @@ CHAINS = [
     ],
     [{"paired"}, {"power", "decision", "aggregate"}, {"stats"}],
 ]
-REPORTING = {"table", "paired", "power", "decision", "aggregate", "stats"} | set().union(*CHAINS[2][3:])
+REPORTING = {"curves", "table", "paired", "power", "decision", "aggregate", "stats"} | set().union(*CHAINS[2][3:])
 HEAVY = {"torch", "torchvision", "detectron2", "fvcore"}
 
 
