@@ -41,6 +41,7 @@ from ablation.record import (
     write_record,
     write_text,
 )
+from ablation.resamples import write_resamples
 from ablation.training import Training
 from ablation.weights import load_weights, save_weights
 
@@ -94,6 +95,8 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
     for task, matches in result.matches.items():
         with replacing(run.matches(task)) as temporary:
             matches.save(temporary)
+    with replacing(run.resamples) as temporary:
+        write_resamples(temporary, result.matches, config.evaluation.primary_metric)
     done = _ended(
         start,
         Status.COMPLETED,

@@ -280,6 +280,11 @@ class RunPaths:
         """config.yaml, the resolved configuration."""
         return self.folder / "config.yaml"
 
+    @property
+    def resamples(self) -> Path:
+        """resamples.npz: AP on bootstrap resamples of the test images, for the intervals."""
+        return self.folder / "resamples.npz"
+
     def matches(self, task: str) -> Path:
         """matches-<task>.npz: which detections were right, by image, to count AP again over other images."""
         return self.folder / f"matches-{task}.npz"

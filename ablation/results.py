@@ -28,7 +28,8 @@ class Findings:
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:
         """Estimate the primary metric of all cells and ask the rule about them."""
-        estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric)
+        resampled, images = sweep.resamples(sweep.primary_metric)
+        estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric, resampled, images)
         return cls(sweep, judge(estimates, [f for f in sweep.factors if is_strength(sweep.runs, f)]))
 
 

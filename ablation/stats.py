@@ -110,14 +110,18 @@ def spread(values: FloatArray) -> Range | None:
 
 
 def estimate(
-    runs: pd.DataFrame, factors: Sequence[str], metric: str, resampled: Resamples | None = None
+    runs: pd.DataFrame,
+    factors: Sequence[str],
+    metric: str,
+    resampled: Resamples | None = None,
+    images: int | None = None,
 ) -> list[Estimate]:
     """One estimate per combination of factors, in the order of the rows; also for those without a result.
 
     runs: as Sweep.runs. The baseline of a cell has its seed, its factors outside `noise` and sigma 0: what else
     noise.* says has no meaning at sigma 0, and all such cells share a run.
     resampled: by run_id the metric on bootstrap resamples of the test images, shape (B,), the same resamples for all
-    runs. Intervals of cells whose runs all have it cover the choice of test images, too.
+    runs. Intervals of cells whose runs all have it cover the choice of test images, too. images: how many those are.
     """
     # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
     table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id"))}
@@ -142,7 +146,9 @@ def estimate(
                 value=float(np.mean([values[i] for i in own.values()])) if own else None,
                 interval=interval(np.array([values[i] for i in own.values()])),
                 differences=differences,
-                difference_interval=_paired_interval(differences, pairs.values(), table["run_id"], resampled or {}),
+                difference_interval=_paired_interval(
+                    differences, pairs.values(), table["run_id"], resampled or {}, images
+                ),
                 is_baseline=table[SIGMA][first] == 0,
             )
         )
@@ -169,12 +175,16 @@ def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
 
 
 def _paired_interval(
-    differences: Mapping[int, float], pairs: Iterable[tuple[int, int]], run_ids: Sequence[str], resampled: Resamples
+    differences: Mapping[int, float],
+    pairs: Iterable[tuple[int, int]],
+    run_ids: Sequence[str],
+    resampled: Resamples,
+    images: int | None,
 ) -> MeanInterval | None:
     named = [(run_ids[i], run_ids[j]) for i, j in pairs]
     has_draws = bool(named) and all(run_id in resampled for pair in named for run_id in pair)
     draws = np.array([resampled[own] - resampled[base] for own, base in named]) if has_draws else None
-    return interval(np.array(list(differences.values())), draws)
+    return interval(np.array(list(differences.values())), draws, images=images)
 
 
 def _family(e: Estimate, strengths: Collection[str]) -> str:

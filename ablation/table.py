@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from ablation.curves import read_curves
 from ablation.errors import AblationError, RecordError
@@ -100,6 +102,18 @@ class Sweep:
     def completed(self) -> pd.DataFrame:
         """The rows of runs that have a result."""
         return self.runs[self.runs["status"] == Status.COMPLETED.value]
+
+    def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
+        """By run_id, the metric on resamples of the test images, shape (B,); and the least number of those images."""
+        from ablation.resamples import read_resamples
+
+        found: dict[str, tuple[NDArray[np.float64], int]] = {}
+        for run_id in self.completed["run_id"].unique():
+            for folder in self.folders:
+                if told := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
+                    found[run_id] = told
+        images = min((count for _, count in found.values()), default=None)
+        return {run_id: values for run_id, (values, _) in found.items()}, images
 
 
 def load_sweep(folder: Path | str) -> Sweep:

@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     import torch
 
     torch.set_num_threads(given.threads)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         ours, theirs = _loops(_CONFIGS[given.model], Path(folder), given.pairs + _WARM_UP)
         pairs = [(ours.step(), theirs.step()) for _ in range(given.pairs + _WARM_UP)][_WARM_UP:]
     ratios = [their / our for our, their in pairs]
