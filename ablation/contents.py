@@ -8,7 +8,16 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ablation.answer import answer, family_name
-from ablation.results import Findings, Grid, difference_note, p_values, results, shown, shown_factors
+from ablation.results import (
+    Findings,
+    Grid,
+    difference_note,
+    p_values,
+    results,
+    shown,
+    shown_factors,
+    under_test_noise,
+)
 from ablation.table import SIGMA, Problem, Sweep
 
 
@@ -79,6 +88,8 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
         blocks.append(Picture("metric_against_sigma", f"{metric} against {SIGMA}", _METRIC_CAPTION))
     blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
     blocks += _tests(findings)
+    if matrix := under_test_noise(sweep):
+        blocks += [Heading("Under test noise"), matrix, Paragraph(_MATRIX_NOTE.format(metric=metric))]
     if "losses" in figures:
         blocks += [Heading("Training loss"), Picture("losses", "training loss", _LOSS_CAPTION)]
     blocks += _realised(sweep)
@@ -97,6 +108,13 @@ _LOSS_CAPTION = (
     "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the curve, "
     "averaged over the seeds that got that far; the band is their range. The training loss is measured "
     "with the noise on, so a higher curve under noise is no evidence of a worse model."
+)
+
+
+_MATRIX_NOTE = (
+    "{metric}, the mean over seeds and draws. A row is how a model was trained, a column the sigma of the noise that "
+    "it meets in evaluation, the same draws for every model. Down a column: what the training changed; along a row: "
+    "what the test noise costs. grid.csv holds every number."
 )
 
 

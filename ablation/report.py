@@ -84,6 +84,8 @@ def _write(findings: Findings, out: Path) -> Path:
     write_text(out / "runs.csv", _csv(sweep.runs))
     write_text(out / "curves.csv", _long_csv(sweep.curves))
     write_text(out / "differences.csv", _csv(_differences(findings)))
+    if not sweep.grid.empty:
+        write_text(out / "grid.csv", _csv(sweep.grid))
     contents = compile_contents(findings, drawn)
     write_text(out / "report.md", markdown(contents))
     write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))

@@ -75,6 +75,31 @@ def results(findings: Findings) -> Grid:
     return Grid(header, [row for _, row in rows.values()], len(factors))
 
 
+def under_test_noise(sweep: Sweep) -> Grid | None:
+    """The train × test matrix: a row for each cell of the sweep, a column for each test noise, means of all seeds.
+
+    None where no run was evaluated under a grid.
+    """
+    points = sweep.grid[sweep.grid["metric"] == sweep.primary_metric]
+    if points.empty:
+        return None
+    factors = list(shown_factors(sweep))
+    tests = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1] + ["test_sigma"]
+    keys = ["run_id", "sweep"] if "sweep" in points else ["run_id"]
+    cells = sweep.runs[[*dict.fromkeys((*keys, *factors))]].drop_duplicates()
+    means = cells.merge(points, on=keys).groupby([*factors, *tests], sort=True, dropna=False)["value"].mean()
+    matrix = means.unstack(tests)
+    header = ["test " + ", ".join(map(shown, key if isinstance(key, tuple) else (key,))) for key in matrix.columns]
+    rows = [
+        [
+            *map(shown, name if isinstance(name, tuple) else (name,)),
+            *(_ap(None if math.isnan(value) else value) for value in values),
+        ]
+        for name, values in zip(matrix.index.tolist(), matrix.to_numpy().tolist(), strict=True)
+    ]
+    return Grid([*factors, *header], rows, len(factors))
+
+
 def summary(findings: Findings) -> Table:
     """The main table for a terminal of 80 columns: factors, seeds, AP, difference to the baseline with interval."""
     from rich import box

@@ -33,6 +33,7 @@ from ablation.record import (
 SIGMA = "noise.sigma"
 FALLBACKS = ("segm/AP", "bbox/AP")
 
+_GRID = ["run_id", "test_type", "test_sigma", "test_levels", "draw", "metric", "value"]
 _LEVELS = ["phase", "id", "level", "calls", "sigma", "snr_db"]
 _PERSONAL = ("pid", "host")  # they say where a run ran, not with what
 
@@ -59,6 +60,8 @@ class Sweep:
     runs: one row per cell, sorted by factors and seed; run_id, training_id, status, seed, noise.sigma, one column
         per factor, one per metric (percent; NaN where there is none). Cells that share a run repeat its numbers.
     curves: training_id, iteration (counted from 0), metric, value; one row per logged number.
+    grid: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent); one row per metric of each cell of
+        the noise grid under which a run was evaluated.
     levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
     factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are
         compared.
@@ -73,6 +76,7 @@ class Sweep:
     runs: pd.DataFrame
     curves: pd.DataFrame
     levels: pd.DataFrame
+    grid: pd.DataFrame
     factors: tuple[str, ...]
     metrics: tuple[str, ...]
     primary_metric: str
@@ -177,6 +181,7 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         runs=_sorted(_runs(cells, shelf, factors, metrics), factors),
         curves=curves,
         levels=_levels(shelf),
+        grid=_grid(shelf),
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(named, metrics),
@@ -385,6 +390,16 @@ def _levels(shelf: _Shelf) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_LEVELS).astype({"sigma": float, "snr_db": float})
 
 
+def _grid(shelf: _Shelf) -> pd.DataFrame:
+    rows = [
+        (run.run_id, cell.type, cell.sigma, readable(cell.levels), cell.draw, metric, value)
+        for run in shelf.completed
+        for cell in run.grid
+        for metric, value in cell.metrics.items()
+    ]
+    return pd.DataFrame(rows, columns=_GRID).astype({"test_sigma": float, "value": float})
+
+
 def _id(record: Record) -> str:
     return str(getattr(record, "run_id", "") or getattr(record, "training_id", ""))
 
@@ -440,6 +455,7 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
         runs=runs[[*first, *metrics]],
         curves=pd.concat([_tagged(p.curves, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
         levels=pd.concat([_tagged(p.levels, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
+        grid=pd.concat([_tagged(p.grid, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(parts[0].named_metric, metrics),

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pandas as pd
@@ -17,7 +18,7 @@ from ablation import plots
 from ablation.answer import answer
 from ablation.markdown import escape
 from ablation.page import embed
-from ablation.record import Status
+from ablation.record import GridScore, RunRecord, Status, read_cells, read_record, write_record
 from ablation.report import build, main
 from ablation.results import Findings, results, summary
 from ablation.table import load_sweep
@@ -412,3 +413,22 @@ def test_help_loads_no_pandas():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_train_by_test_matrix_is_the_mean_over_seeds_and_draws(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1], "seed": [0, 1]})
+    for cell in read_cells(paths.cells):
+        record = read_record(paths.run(cell.run_id).record, RunRecord)
+        tests = [(0.0, 0, 40.0), (0.5, 0, 30.0 + cell.config["seed"]), (0.5, 1, 20.0)]
+        grid = [
+            GridScore("gaussian", s, "all", draw, {"segm/AP": v + 10 * cell.sigma, "bbox/AP": 1.0})
+            for s, draw, v in tests
+        ]
+        write_record(paths.run(cell.run_id).record, replace(record, grid=grid))
+    build(paths.folder)
+    text = (paths.report / "report.md").read_text()
+    assert "| noise.sigma | test 0 | test 0.5 |" in text
+    assert "| 0 | 40.0 | 25.2 |" in text
+    assert "| 0.1 | 41.0 | 26.2 |" in text
+    assert len((paths.report / "grid.csv").read_text().splitlines()) == 1 + 4 * 3 * 2
+    assert "test 0.5" in (paths.report / "index.html").read_text()
