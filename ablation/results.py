@@ -91,10 +91,7 @@ def under_test_noise(sweep: Sweep) -> Grid | None:
     matrix = means.unstack(tests)
     header = ["test " + ", ".join(map(shown, key if isinstance(key, tuple) else (key,))) for key in matrix.columns]
     rows = [
-        [
-            *map(shown, name if isinstance(name, tuple) else (name,)),
-            *(_ap(None if math.isnan(value) else value) for value in values),
-        ]
+        [*map(shown, name if isinstance(name, tuple) else (name,)), *map(_ap, values)]
         for name, values in zip(matrix.index.tolist(), matrix.to_numpy().tolist(), strict=True)
     ]
     return Grid([*factors, *header], rows, len(factors))
@@ -177,7 +174,7 @@ def _count(e: Estimate) -> str:
 
 
 def _ap(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
 
 
 def _difference(e: Estimate) -> str:
