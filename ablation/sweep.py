@@ -311,7 +311,7 @@ def _tell(planned: Plan, console: Console) -> None:
 
     folder = planned.paths.folder
     findings, index = build([folder])
-    console.print(summary(findings))
+    console.print(summary(findings), soft_wrap=False)
     console.print(f"Report:      {index}")
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
     records = [read_record(planned.paths.run(run_id).record, RunRecord) for run_id in planned.runs]

@@ -48,7 +48,7 @@ def test_a_sweep_ends_with_table_report_and_tensorboard_and_its_repetition_does_
     table = rows(sweep)
     assert list(table.status) == ["completed"] * 4
     assert table.loc[0].run_id.nunique() == 1
-    assert max(map(len, first.stdout.splitlines()[1:-2])) <= 120
+    assert max(map(len, first.stdout.splitlines()[1:-2])) <= 80
     before = (sweep.report / "runs.csv").read_bytes()
     again = finish(command, "noise.sigma=0,0.5", "noise.when=train,always")
     assert "4 done, nothing to do" in again.stdout.replace("3 done", "4 done")
