@@ -5,7 +5,7 @@ Layout of a sweep folder::
     sweep.json                  every command that was given to this sweep, with time and version
     cells.jsonl                 one line per cell ever asked for: its config and the run that answers
     trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
-    runs/<run id>/              record.json, config.yaml, log.txt
+    runs/<run id>/              record.json, config.yaml, matches, resamples, pictures, TensorBoard events, log
     report/                     what `python -m ablation.report` makes
 
 Every file is written to a temporary name, synced and renamed, so a reader sees the old one or the new one.
@@ -18,7 +18,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
@@ -103,6 +103,7 @@ class Record:
     """What trainings and runs have in common.
 
     Times are seconds since the epoch (started, finished) or seconds (seconds; of a training over all resumptions).
+    peak_memory: MiB, of the device where that is a GPU, else of the process; None where it was not measured.
     A completed record has no error, a failed one has one: checked here, so that no reader need ask.
     """
 
@@ -112,6 +113,7 @@ class Record:
     started: float | None = None
     finished: float | None = None
     seconds: float | None = None
+    peak_memory: float | None = None
     telemetry: Mapping[str, LevelTelemetry] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
@@ -173,12 +175,24 @@ class GridScore:
 
 
 @dataclass(frozen=True)
+class CorruptionScore:
+    """A trained model on corrupted test images: which corruption, its severity (1 to 5), and the metrics."""
+
+    corruption: str
+    severity: int
+    metrics: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
 class RunRecord(Record):
     """One run: a trained model under one evaluation.
 
     metrics: detectron2's names (bbox/AP, segm/AP50) to percent; None where the test set cannot say
         (no ground truth of that size). flags: remarks a reader of the metrics must know. grid: under each cell of
-        evaluation.noise_grid; mPFN and rPFN among the metrics are its summary.
+        evaluation.noise_grid; mPFN and rPFN among the metrics are its summary. corruptions: on the images under each
+        of evaluation.corruptions; mPC and rPC are its summary. error_shift: by task, TIDE's kinds of error (Cls, Loc,
+        Both, Dupe, Bkg, Miss, FalsePos, FalseNeg) to points of AP50; None where no class is left to score.
+    evaluation_seconds: what the evaluation took.
     """
 
     run_id: str = ""
@@ -186,6 +200,9 @@ class RunRecord(Record):
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     flags: Sequence[str] = ()
     grid: Sequence[GridScore] = ()
+    corruptions: Sequence[CorruptionScore] = ()
+    error_shift: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
+    evaluation_seconds: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -288,6 +305,11 @@ class RunPaths:
     def matches(self, task: str) -> Path:
         """matches-<task>.npz: which detections were right, by image, to count AP again over other images."""
         return self.folder / f"matches-{task}.npz"
+
+    @property
+    def pictures(self) -> Path:
+        """pictures/<image id>.png: ground truth beside detections, of a few test images."""
+        return self.folder / "pictures"
 
     @property
     def log(self) -> Path:
@@ -407,21 +429,9 @@ def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
     known = {f.name for f in fields(kind)}
     if unknown := set(data) - known:
         raise ValueError(f"unknown fields {sorted(unknown)}")
-    error = data.get("error")
-    flags = {"flags": tuple(data["flags"])} if "flags" in data else {}
-    grid = {"grid": tuple(_grid_score(cell) for cell in data["grid"])} if "grid" in data else {}
-    weights = {"weights": WeightsReport(**data["weights"])} if data.get("weights") else {}
-    return (
-        data
-        | flags
-        | weights
-        | grid
-        | {
-            "status": Status(data["status"]),
-            "error": Failure(**error) if error else None,
-            "telemetry": _telemetry(data["telemetry"]),
-        }
-    )
+    return {
+        name: _READERS[name](value) if name in _READERS and value is not None else value for name, value in data.items()
+    }
 
 
 def _grid_score(data: Mapping[str, Any]) -> GridScore:
@@ -430,6 +440,17 @@ def _grid_score(data: Mapping[str, Any]) -> GridScore:
 
 def _telemetry(data: Mapping[str, Any]) -> dict[str, LevelTelemetry]:
     return {level: LevelTelemetry(**told) for level, told in data.items()}
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = {
+    "status": Status,
+    "error": lambda told: Failure(**told),
+    "telemetry": _telemetry,
+    "weights": lambda told: WeightsReport(**told),
+    "flags": tuple,
+    "grid": lambda cells: tuple(map(_grid_score, cells)),
+    "corruptions": lambda cells: tuple(CorruptionScore(**cell) for cell in cells),
+}
 
 
 def write_cells(path: Path, cells: Sequence[Cell]) -> None:
