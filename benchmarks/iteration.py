@@ -4,8 +4,9 @@
     python -m benchmarks.iteration --model r50 --pairs 8
 
 Both trainings live in one process and take turns, iteration by iteration, everything included: loading, hooks,
-writers. The time is that of the process on the CPU, to which other programs add little; the figure is the median of
-the paired ratios. Both load their images in the process itself (`DATALOADER.NUM_WORKERS=0`).
+writers, on the same images with the same draws. The time is that of the process on the CPU, to which other programs
+add little; the figure is the median of the paired ratios. Both load their images in the process itself
+(`DATALOADER.NUM_WORKERS=0`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ from benchmarks.machine import write_result
 
 _CONFIGS = {
     "tiny": [],
-    "r50": ["model=mask_rcnn_r50_fpn", "model.weights=''", "schedule.batch_size=1"],
+    "r50": [
+        *("model=mask_rcnn_r50_fpn", "model.weights=''", "schedule.batch_size=1"),
+        "schedule.lr=1e-9",  # frozen BatchNorm without weights would diverge
+        "+model.overrides.INPUT.MIN_SIZE_TRAIN=[640]",
+    ],
 }
 _WARM_UP = 5
 
@@ -42,8 +47,11 @@ class Loop:
         with trainer.storage:
             trainer.before_train()
 
-    def step(self) -> float:
-        """Seconds of one iteration with its hooks."""
+    def step(self, seed: int) -> float:
+        """Seconds of one iteration with its hooks; the seed decides which proposals are sampled."""
+        import torch
+
+        torch.manual_seed(seed)
         start = time.process_time()
         with self._trainer.storage as storage:
             self._trainer.before_step()
@@ -52,6 +60,14 @@ class Loop:
             self._trainer.iter += 1
             storage.step()
         return time.process_time() - start
+
+
+def _pair(ours: Loop, theirs: Loop, seed: int) -> tuple[float, float]:
+    """Both, each first in every other pair."""
+    if seed % 2:
+        return ours.step(seed), theirs.step(seed)
+    their = theirs.step(seed)
+    return ours.step(seed), their
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -66,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         ours, theirs = _loops(_CONFIGS[given.model], Path(folder), given.pairs + _WARM_UP)
-        pairs = [(ours.step(), theirs.step()) for _ in range(given.pairs + _WARM_UP)][_WARM_UP:]
+        pairs = [_pair(ours, theirs, i) for i in range(given.pairs + _WARM_UP)][_WARM_UP:]
     ratios = [their / our for our, their in pairs]
     low, middle, high = statistics.quantiles(ratios, n=4)
     result = {
@@ -87,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loop, Loop]:
     from detectron2.engine import DefaultTrainer
+    from detectron2.utils.env import seed_all_rng
 
     from ablation import models
     from ablation.datasets.annotations import check
@@ -97,7 +114,9 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     from ablation.run import told_errors
     from ablation.training import Training
 
-    shared = [f"sweep.root={folder}", "noise=none", f"schedule.iterations={iterations}"]
+    # The two draw their augmentations by different generators.
+    same = "+model.overrides.INPUT.RANDOM_FLIP=none"
+    shared = [f"sweep.root={folder}", "noise=none", f"schedule.iterations={iterations}", same]
     with told_errors():  # in which Hydra knows our plugins
         config = composed([*overrides, *shared])
     prepare(config.dataset)
@@ -111,6 +130,7 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (register(locate(config.dataset, "train")),), ()
     cfg.OUTPUT_DIR = str(folder / "theirs")
     (folder / "theirs").mkdir()
+    seed_all_rng(config.seed)  # DefaultTrainer leaves that to default_setup
     theirs = DefaultTrainer(cfg)
     theirs.resume_or_load(resume=False)
     return Loop(training.trainer, iterations), Loop(theirs, iterations)
