@@ -1,0 +1,144 @@
+"""Every command of the README and the documentation is one that works.
+
+Quick: each `ablation.run` composes and validates, with the files that it names put in place. Slow: each is really run
+from the folder of a reader, with the smallest model, few images and two iterations.
+"""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import MICRO, ROOT, tiny_coco
+from PIL import Image
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PATTERN = re.compile(r"python -m (ablation\.\w+ \S|benchmarks)")
+NOT_HERE = {"submitit_slurm": "Slurm", "submitit_local": "submitit", "ray": "Ray", "joblib": "joblib"}
+
+
+def documented():
+    """Each command line once, with the page it stands on."""
+    found = {}
+    for page in PAGES:
+        text = page.read_text()
+        blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
+        inline = re.findall(r"`(python -m [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        for line in (*lines, *inline):
+            if PATTERN.search(line):
+                found.setdefault(
+                    " ".join(shlex.split(line, comments=True)), (page.name, shlex.split(line, comments=True))
+                )
+    return [pytest.param(words, id=f"{page}: {' '.join(words[2:])}") for page, words in found.values()]
+
+
+COMMANDS = documented()
+RUNS = [command for command in COMMANDS if command.values[0][2] == "ablation.run"]
+
+
+def launcher_of(words):
+    return next((word.split("=")[1] for word in words if word.startswith("hydra/launcher=")), "pool")
+
+
+def given(words, folder):
+    """The words with the reader's files in place of those that the page names, and that make them quick."""
+    names = {
+        "/data/coco": str(folder / "coco"),
+        "nuclei/": f"{folder}/nuclei/",
+        "theirs.pth": str(folder / "theirs.safetensors"),
+        "<id>": "the-training",
+        "<name>": "tiny_mask_rcnn-shapes",
+    }
+    for placeholder, real in names.items():
+        words = [word.replace(placeholder, real) for word in words]
+    return words
+
+
+@pytest.mark.parametrize("words", RUNS)
+def test_a_documented_command_composes_and_is_valid(words, asked, reader):
+    launcher = launcher_of(words)
+    if launcher in NOT_HERE:
+        words = [word for word in words if "hydra" not in word]  # the plugins are an extra
+    overrides = [word for word in given(words, reader)[3:] if word != "-m"]
+    if "--help" in overrides or "--cfg" in overrides:
+        pytest.skip("asks for no run")
+    assert asked(*overrides)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_documented_command_works(words, reader, trained):
+    shutil.copytree(trained, reader, dirs_exist_ok=True)
+    if NOT_HERE.get(launcher_of(words)):
+        pytest.skip(f"needs {NOT_HERE[launcher_of(words)]}")
+    module, rest = words[2], given(words, reader)[3:]
+    if module == "ablation.run" and not rest[0].startswith("--"):
+        rest += small(rest)
+    elif module == "ablation.preview":
+        rest += [m for m in MICRO if not m.startswith("model.weights")]
+        rest += [] if any(word.startswith("model.weights") for word in rest) else ["model.weights=''"]
+    elif module.startswith("benchmarks"):
+        rest = ["--help"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-W", "ignore", "-m", module, *rest]
+    done = subprocess.run(
+        command, cwd=reader, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def small(words):
+    """Overrides that make a command a matter of seconds without taking away what it shows."""
+    keys = {word.split("=")[0].lstrip("+") for word in words}
+    shapes = not any(word.startswith("dataset=") for word in words)
+    chosen = [m for m in MICRO if shapes or m.startswith("model.")]
+    chosen += ["schedule.iterations=2", "sweep.threads=1"]
+    if any(word.startswith("model=") for word in words):  # a real model keeps its kind and its weights are not here
+        chosen = [m for m in chosen if not m.startswith("model.")]
+        chosen += ["model.weights=''", "sweep.dry_run=true"]
+    return [m for m in chosen if m.split("=")[0] not in keys]
+
+
+@pytest.fixture
+def reader(tmp_path):
+    """The working folder of somebody who follows the pages, with the files that they name."""
+    folder = tmp_path / "reader"
+    for name, layout in (("nuclei", "{split}.json"), ("coco", "annotations/instances_{split}2017.json")):
+        for split in ("train", "val"):
+            images = folder / name / ("images" if name == "nuclei" else f"{split}2017")
+            images.mkdir(parents=True, exist_ok=True)
+            data = tiny_coco(2)
+            for entry in data["images"]:
+                entry["file_name"] = f"{split}-{entry['file_name']}"
+                Image.new("RGB", (64, 64), (len(split), 90, entry["id"])).save(images / entry["file_name"])
+            for category, title in zip(data["categories"], ("person", "train"), strict=True):
+                category["name"] = title
+            path = folder / name / layout.format(split=split)
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(json.dumps(data))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with a finished sweep of the smallest model, and its weights under the names that the pages use."""
+    folder = tmp_path_factory.mktemp("reader")
+    command = [sys.executable, "-W", "ignore", "-m", "ablation.run", *MICRO, "schedule.iterations=2", "noise=none"]
+    subprocess.run(
+        [*command, "sweep.name=tiny_mask_rcnn-shapes"],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+        capture_output=True,
+    )
+    trainings = folder / "sweeps" / "tiny_mask_rcnn-shapes" / "trainings"
+    (weights,) = trainings.glob("*/model.safetensors")
+    (trainings / "the-training").mkdir()
+    shutil.copy(weights, trainings / "the-training")
+    shutil.copy(weights, folder / "theirs.safetensors")
+    return folder
