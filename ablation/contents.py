@@ -18,7 +18,8 @@ from ablation.results import (
     shown_factors,
     under_test_noise,
 )
-from ablation.table import SIGMA, Problem, Sweep
+from ablation.shelf import Problem
+from ablation.table import SIGMA, Sweep
 
 
 @dataclass(frozen=True)

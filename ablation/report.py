@@ -67,7 +67,7 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
 
 
 def _default_out(folders: Sequence[Path]) -> Path:
-    from ablation.table import sweep_names
+    from ablation.shelf import sweep_names
 
     first, *others = dict.fromkeys(folders)
     report = SweepPaths(first).report

@@ -7,50 +7,23 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from ablation import frames
 from ablation.curves import read_curves
-from ablation.errors import AblationError, RecordError
-from ablation.record import (
-    Cell,
-    Failure,
-    Record,
-    RunPaths,
-    RunRecord,
-    Status,
-    SweepPaths,
-    TrainingPaths,
-    TrainingRecord,
-    read_cells,
-    read_record,
-)
+from ablation.errors import AblationError
+from ablation.record import Cell, Status, SweepPaths, read_cells
+from ablation.shelf import Problem, Shelf, below, readable, sweep_names
 
 SIGMA = "noise.sigma"
 FALLBACKS = ("segm/AP", "bbox/AP")
 
-_GRID = ["run_id", "test_type", "test_sigma", "test_levels", "draw", "metric", "value"]
-_LEVELS = ["phase", "id", "level", "calls", "sigma", "snr_db"]
+_FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
 _PERSONAL = ("pid", "host")  # they say where a run ran, not with what
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a run has no result, or what a reader of its result must know.
-
-    status: the run's; reason: one or two sentences; advice: what to do; log: a path, empty when there is none.
-    """
-
-    sweep: str
-    run_id: str
-    status: str
-    reason: str
-    advice: str = ""
-    log: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,6 +36,9 @@ class Sweep:
     grid: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent); one row per metric of each cell of
         the noise grid under which a run was evaluated.
     levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
+    corruptions: run_id, corruption, severity, metric, value (percent), one row per metric on images corrupted so.
+    error_shift: run_id, task, kind, value (points of AP50), TIDE's.
+    cost: phase, id, seconds, peak_memory (MiB), iteration_seconds (median), one row per completed training and run.
     factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are
         compared.
     metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
@@ -77,6 +53,9 @@ class Sweep:
     curves: pd.DataFrame
     levels: pd.DataFrame
     grid: pd.DataFrame
+    corruptions: pd.DataFrame
+    error_shift: pd.DataFrame
+    cost: pd.DataFrame
     factors: tuple[str, ...]
     metrics: tuple[str, ...]
     primary_metric: str
@@ -145,34 +124,13 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
-def sweep_names(folders: Sequence[Path]) -> list[str]:
-    """A distinct name for each folder: its own, or its whole path where two are called the same."""
-    own = [folder.resolve().name for folder in folders]
-    return [n if own.count(n) == 1 else str(f) for n, f in zip(own, folders, strict=True)]
-
-
 def is_noise(factor: str) -> bool:
     """Whether the factor is part of the noise: it has no meaning at sigma 0."""
     return factor == "noise" or factor.startswith("noise.")
 
 
-def readable(value: Any) -> Any:
-    """A factor's value as a table shows it: numbers stay, lists join by plus ([p2, p3] is p2+p3), null is "null"."""
-    match value:
-        case bool():
-            return str(value).lower()
-        case int() | float() | str():
-            return value
-        case None:
-            return "null"
-        case list() | tuple():
-            return "+".join(str(readable(v)) for v in value) or "[]"
-        case _:
-            return json.dumps(value, sort_keys=True, default=str)
-
-
 def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
-    shelf = _Shelf(paths, cells)
+    shelf = Shelf(paths, cells)
     metrics = tuple(dict.fromkeys(m for run in shelf.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
     curves, torn = _curves(paths, shelf.trainings)
@@ -180,8 +138,11 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         folders=(paths.folder,),
         runs=_sorted(_runs(cells, shelf, factors, metrics), factors),
         curves=curves,
-        levels=_levels(shelf),
-        grid=_grid(shelf),
+        levels=frames.levels(shelf),
+        grid=frames.grid(shelf),
+        corruptions=frames.corruptions(shelf),
+        error_shift=frames.error_shift(shelf),
+        cost=frames.cost(shelf, curves),
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(named, metrics),
@@ -192,108 +153,6 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         commands=_commands(paths.sweep),
         versions=_versions(shelf.environments),
     )
-
-
-class _Shelf:
-    """All records of the asked-for cells, each file read once; a corrupt one becomes a failure."""
-
-    def __init__(self, paths: SweepPaths, cells: Sequence[Cell]) -> None:
-        self._paths = paths
-        run_ids = dict.fromkeys((c.run_id, c.training_id) for c in cells)
-        self._runs = {r: _read(paths.run(r).record, RunRecord) for r, _ in run_ids}
-        self.trainings = {c.training_id: _read(paths.training(c.training_id).record, TrainingRecord) for c in cells}
-        self._answers = {r: self._answer(r, t) for r, t in run_ids}
-
-    @property
-    def completed(self) -> list[RunRecord]:
-        return [r for r in self._runs.values() if isinstance(r, RunRecord) and r.status is Status.COMPLETED]
-
-    @property
-    def records(self) -> list[Record]:
-        return [r for r in (*self.trainings.values(), *self._runs.values()) if isinstance(r, Record)]
-
-    @property
-    def environments(self) -> list[Mapping[str, Any]]:
-        return [r.environment for r in self.records]
-
-    @property
-    def failures(self) -> tuple[Problem, ...]:
-        return tuple(problem for _, problem in self._answers.values() if problem)
-
-    @property
-    def remarks(self) -> tuple[Problem, ...]:
-        name = sweep_names([self._paths.folder])[0]
-        told = [Problem(name, r.run_id, r.status.value, flag) for r in self.completed for flag in r.flags]
-        silent = [
-            Problem(name, _id(r), r.status.value, f"The noise changed nothing at {level} whenever it was measured.")
-            for r in self.records
-            for level, t in r.telemetry.items()
-            if t.calls and t.noise_rms == 0
-        ]
-        return tuple(told + silent)
-
-    def status(self, run_id: str) -> str:
-        return self._answers[run_id][0]
-
-    def metrics(self, run_id: str) -> Mapping[str, float | None]:
-        run = self._runs[run_id]
-        return run.metrics if isinstance(run, RunRecord) else {}
-
-    def _answer(self, run_id: str, training_id: str) -> tuple[str, Problem | None]:
-        files: RunPaths | TrainingPaths = self._paths.run(run_id)
-        record: RunRecord | TrainingRecord | RecordError | None = self._runs[run_id]
-        if record is None:  # the run was not reached; its training may tell why
-            files, record = self._paths.training(training_id), self.trainings[training_id]
-            if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
-                record = None
-        if record is None:
-            return Status.PLANNED.value, None
-        if isinstance(record, RecordError):
-            again = "Repeat the command of the sweep; this run is done anew."
-            failure = Failure("corrupt", str(record), again, str(files.log) if files.log.exists() else "")
-            return Status.FAILED.value, self._problem(run_id, Status.FAILED, failure)
-        if record.status is Status.RUNNING and not _is_held(files.lock):
-            again = "Repeat the command of the sweep; it goes on from the last checkpoint."
-            failure = Failure("interrupted", "Its process is gone.", again, str(files.log))
-            return Status.INTERRUPTED.value, self._problem(run_id, Status.INTERRUPTED, failure)
-        if record.error is not None:
-            return record.status.value, self._problem(run_id, record.status, record.error)
-        return record.status.value, None
-
-    def _problem(self, run_id: str, status: Status, failure: Failure) -> Problem:
-        folder = self._paths.folder
-        log = _below(failure.log, folder)
-        reason = failure.message.replace(f"{folder}/", "")  # the same sweep moved elsewhere: the same report
-        return Problem(sweep_names([folder])[0], run_id, status.value, reason, failure.advice, log)
-
-
-_AnyRecord = TypeVar("_AnyRecord", bound=Record)
-
-
-def _read(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | RecordError | None:
-    try:
-        return read_record(path, kind)
-    except RecordError as error:
-        return error
-
-
-def _is_held(lock: Path) -> bool:
-    """Whether a living process holds the lock; a lock that cannot be asked about counts as held."""
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except (Timeout, OSError):
-        return True
-
-
-def _below(log: str, folder: Path) -> str:
-    path = Path(log)
-    for base in (folder, folder.resolve()):
-        if log and path.is_relative_to(base):
-            return str(path.relative_to(base))
-    return log
 
 
 def _cells(paths: SweepPaths) -> list[Cell]:
@@ -345,7 +204,7 @@ def _value(cell: Cell, factor: str) -> Any:
     return readable(cell.factors.get(factor))
 
 
-def _runs(cells: Sequence[Cell], shelf: _Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+def _runs(cells: Sequence[Cell], shelf: Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
             "run_id": cell.run_id,
@@ -381,36 +240,13 @@ def _measured(named: str, metrics: Sequence[str]) -> str:
     return next((m for m in (named, *FALLBACKS) if m in metrics), named)
 
 
-def _levels(shelf: _Shelf) -> pd.DataFrame:
-    rows = [
-        ("train" if isinstance(r, TrainingRecord) else "eval", _id(r), level, t.calls, t.sigma, t.snr_db)
-        for r in shelf.records
-        for level, t in r.telemetry.items()
-    ]
-    return pd.DataFrame(rows, columns=_LEVELS).astype({"sigma": float, "snr_db": float})
-
-
-def _grid(shelf: _Shelf) -> pd.DataFrame:
-    rows = [
-        (run.run_id, cell.type, cell.sigma, readable(cell.levels), cell.draw, metric, value)
-        for run in shelf.completed
-        for cell in run.grid
-        for metric, value in cell.metrics.items()
-    ]
-    return pd.DataFrame(rows, columns=_GRID).astype({"test_sigma": float, "value": float})
-
-
-def _id(record: Record) -> str:
-    return str(getattr(record, "run_id", "") or getattr(record, "training_id", ""))
-
-
 def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
     curves, torn = read_curves({t: paths.training(t).metrics for t in sorted(trainings)})
     name = sweep_names([paths.folder])[0]
     problems = []
     for training_id, bad in torn.items():
         reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
-        log = _below(str(paths.training(training_id).metrics), paths.folder)
+        log = below(str(paths.training(training_id).metrics), paths.folder)
         problems.append(Problem(name, training_id, "", reason, "", log))
     return curves, tuple(problems)
 
@@ -448,14 +284,12 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
     names = sweep_names([part.folder for part in parts])
     factors = ("sweep", *parts[0].factors)
     metrics = tuple(dict.fromkeys(m for part in parts for m in part.metrics))
-    runs = pd.concat([_tagged(p.runs, n) for p, n in zip(parts, names, strict=True)], ignore_index=True)
+    runs = _stacked([part.runs for part in parts], names)
     first = ["run_id", "training_id", "status", "seed", *dict.fromkeys((*factors, SIGMA))]
     return Sweep(
         folders=tuple(part.folder for part in parts),
         runs=runs[[*first, *metrics]],
-        curves=pd.concat([_tagged(p.curves, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
-        levels=pd.concat([_tagged(p.levels, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
-        grid=pd.concat([_tagged(p.grid, n) for p, n in zip(parts, names, strict=True)], ignore_index=True),
+        **{name: _stacked([getattr(part, name) for part in parts], names) for name in _FRAMES},
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(parts[0].named_metric, metrics),
@@ -468,8 +302,9 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
     )
 
 
-def _tagged(frame: pd.DataFrame, name: str) -> pd.DataFrame:
-    return frame.assign(sweep=name)
+def _stacked(parts: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    tagged = [part.assign(sweep=name) for part, name in zip(parts, names, strict=True)]
+    return pd.concat(tagged, ignore_index=True)
 
 
 def _renamed(groups: Iterable[Sequence[Problem]], names: Sequence[str]) -> tuple[Problem, ...]:

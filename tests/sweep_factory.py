@@ -15,7 +15,9 @@ import numpy as np
 
 from ablation.record import (
     Cell,
+    CorruptionScore,
     Failure,
+    GridScore,
     LevelTelemetry,
     RunRecord,
     Status,
@@ -61,17 +63,18 @@ def make_sweep(
     metrics: Sequence[str] = ("bbox/AP", "bbox/AP50", "segm/AP", "segm/AP50", "segm/APl"),
     base: Mapping[str, Any] | None = None,
     sigma: Callable[[Any], float] | None = None,
+    is_full: bool = False,
 ) -> SweepPaths:
     """Add a grid of swept keys to a sweep folder, all cells in the state that `status` gives them.
 
-    sigma: of noise.params.p, where that sets the strength.
+    sigma: of noise.params.p, where that sets the strength. is_full: records hold all that a run can be asked for.
     """
     paths = SweepPaths(folder)
     cells = [_cell(DEFAULTS | dict(base or {}), values) for values in _product(grid)]
     if sigma:
         cells = [replace(cell, sigma=sigma(cell.config["noise.params.p"])) for cell in cells]
     for cell in cells:
-        _write(paths, cell, status(cell.config), score, points, metrics)
+        _write(paths, cell, status(cell.config), score, points, metrics, is_full)
     write_cells(paths.cells, [*read_cells(paths.cells), *cells])
     command = "python -m ablation.run -m " + " ".join(f"{k}={','.join(map(str, v))}" for k, v in grid.items())
     write_text(paths.sweep, json.dumps([{"command": command}]))
@@ -107,7 +110,9 @@ def _generator(purpose: str, config: Mapping[str, Any]) -> np.random.Generator:
     return np.random.default_rng(int(_digest([purpose, relevant]), 16))
 
 
-def _write(paths: SweepPaths, cell: Cell, status: Status, score: Score, points: int, metrics: Sequence[str]) -> None:
+def _write(
+    paths: SweepPaths, cell: Cell, status: Status, score: Score, points: int, metrics: Sequence[str], is_full: bool
+) -> None:
     if status is Status.PLANNED:
         return
     seed, sigma = cell.config["seed"], cell.config["noise.sigma"] or 0.0
@@ -124,15 +129,43 @@ def _write(paths: SweepPaths, cell: Cell, status: Status, score: Score, points: 
         telemetry=telemetry if cell.config["noise.when"] != "train" else {},
     )  # fmt: skip
     training = TrainingRecord(**common, training_id=cell.training_id, telemetry=telemetry)
+    if is_full and is_done:
+        run, training = _full(run, ap, sigma), replace(training, seconds=80.0 + sigma, peak_memory=900.0 + 20 * sigma)
     write_record(paths.run(cell.run_id).record, run)
     write_record(paths.training(cell.training_id).record, training)
-    write_text(paths.training(cell.training_id).metrics, _curve(cell.config, points if is_done else points // 2))
+    write_text(
+        paths.training(cell.training_id).metrics, _curve(cell.config, points if is_done else points // 2, is_full)
+    )
 
 
-def _curve(config: Mapping[str, Any], points: int) -> str:
+def _full(run: RunRecord, ap: float, sigma: float) -> RunRecord:
+    """With a noise grid, corruptions, kinds of error, classes and costs, all of which follow from AP and sigma."""
+    grid = [
+        GridScore(
+            "gaussian", test, "all", 0, {"segm/AP": ap - 8 * test / (1 + 4 * sigma), "bbox/AP": ap + 4 - 8 * test}
+        )
+        for test in (0.0, 0.25, 0.5, 1.0)
+    ]
+    corruptions = [
+        CorruptionScore(name, severity, {"segm/AP": ap - loss * severity, "bbox/AP": ap + 4 - loss * severity})
+        for name, loss in (("gaussian_noise", 4.0), ("fog", 1.5), ("jpeg_compression", 3.0))
+        for severity in (1, 3, 5)
+    ]
+    kinds = {"Cls": 3.0, "Loc": 6.0 + sigma, "Both": 1.0, "Dupe": 0.4, "Bkg": 5.0, "Miss": 7.0 + 2 * sigma}
+    classes = {f"segm/AP-{name}": ap + 3 * i for i, name in enumerate(("cell", "dirt", "edge_of <b>"), start=-1)}
+    robustness = {"segm/mPFN": ap - 5, "segm/rPFN": 90.0, "segm/mPC": ap - 9, "segm/rPC": 76.0}
+    return replace(
+        run, metrics={**run.metrics, **classes, **robustness}, grid=grid, corruptions=corruptions,
+        error_shift={"segm": {**kinds, "FalsePos": 12.0, "FalseNeg": 14.0}}, evaluation_seconds=6.0, peak_memory=700.0,
+    )  # fmt: skip
+
+
+def _curve(config: Mapping[str, Any], points: int, is_full: bool = False) -> str:
     generator, sigma = _generator("loss", config), config["noise.sigma"] or 0.0
     lines = []
     for i in range(points):
         loss = 0.9 + 1.6 * math.exp(-i / 4) + 0.3 * sigma + 0.05 * float(generator.normal())
         lines.append({"iteration": 20 * i + 19, "total_loss": loss, "loss_cls": loss / 3, "lr": 0.02})
+        if is_full:
+            lines[-1] |= {"time": 0.25 + 0.01 * sigma} | ({"validation/total_loss": loss + 0.1} if i % 3 == 2 else {})
     return "".join(json.dumps(line) + "\n" for line in lines)

@@ -28,6 +28,8 @@ CHAINS = [
     [{"record", "config"}, {"plan"}, {"sweep"}, {"run"}],
     [
         {"record", "curves"},
+        {"shelf"},
+        {"frames"},
         {"table"},
         {"stats"},
         {"plots", "results"},
@@ -38,7 +40,7 @@ CHAINS = [
     ],
     [{"paired"}, {"power", "decision", "aggregate"}, {"stats"}],
 ]
-REPORTING = {"curves", "table", "paired", "power", "decision", "aggregate", "stats"} | set().union(*CHAINS[2][3:])
+REPORTING = {"curves", "paired", "power", "decision", "aggregate"} | set().union(*CHAINS[2][1:])
 HEAVY = {"torch", "torchvision", "detectron2", "fvcore"}
 
 

@@ -1,13 +1,15 @@
 """A sweep folder as frames: one row per cell, whatever state its run is in."""
 
 import math
+import shutil
 
 import pytest
 from sweep_factory import make_sweep
 
 from ablation.errors import AblationError
 from ablation.record import Cell, Status, SweepPaths, write_cells
-from ablation.table import load_sweep, load_sweeps, readable
+from ablation.shelf import readable
+from ablation.table import load_sweep, load_sweeps
 
 GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
 
@@ -137,3 +139,16 @@ def test_levels_hold_the_realised_ratio(tmp_path):
     levels = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0.1]}).folder).levels
     assert set(levels["level"]) == {"p2", "p3"}
     assert levels["snr_db"].tolist() == pytest.approx([20.0, 20.0])
+
+
+def test_what_runs_were_asked_for_beyond_their_metrics_stands_in_frames(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.0, 0.5], "seed": [0, 1]}, is_full=True)
+    sweep = load_sweep(tmp_path / "s")
+    assert len(sweep.corruptions) == 4 * 3 * 3 * 2
+    assert set(sweep.error_shift["kind"]) >= {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss"}
+    training = sweep.cost[sweep.cost["phase"] == "train"].set_index("id")
+    assert training["iteration_seconds"].groupby(training["peak_memory"]).first().tolist() == [0.25, 0.255]
+    assert sweep.cost["seconds"][sweep.cost["phase"] == "eval"].tolist() == [6.0] * 4
+    both = load_sweeps([tmp_path / "s", shutil.copytree(tmp_path / "s", tmp_path / "t")])
+    assert len(both.corruptions) == 2 * len(sweep.corruptions)
+    assert both.cost["sweep"].value_counts().to_dict() == {"s": len(sweep.cost), "t": len(sweep.cost)}
