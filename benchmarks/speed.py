@@ -1,4 +1,4 @@
-"""A sweep against the shell loop that it replaces, and what starting, repeating and planning cost.
+"""A sweep against the shell loop that it replaces and Hydra's other launchers, and what one more training costs.
 
     python -m benchmarks.speed                       # all of it, about 20 minutes on two cores
     python -m benchmarks.speed --iterations 300      # with the model's own recipe
@@ -6,7 +6,7 @@
 The grid sigma=0,0.05,0.1 x when=train,always x seed=0,1 (12 runs, 6 trainings) of the built-in model is made once by
 twelve commands one after the other, each with a folder of its own, and once by one command. The trainings are shortened
 to 100 iterations by default, which favours the loop less than it seems: its starts weigh more, its repeated trainings
-less. Repeating and planning are those of the smallest real model, whose runs take a second.
+less. Its six trainings alone are also made by Hydra's basic launcher, and by joblib's where `make launchers` was run.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def loop_and_sweep(root: Path, iterations: int) -> dict[str, float]:
         "sweep, 12 runs": seconds_of("-m", *common, *grid, "noise.when=train,always", f"sweep.root={root / 'all'}"),
         "loop, 6 trainings": sum(s for (when, _, _), s in loop.items() if when == "train"),
         "sweep, 6 trainings": seconds_of("-m", *common, *grid, f"sweep.root={root / 'six'}"),
+        **{
+            f"launcher {name}, 6 trainings": seconds_of(
+                "-m", *common, *grid, f"sweep.root={root / name}", f"hydra/launcher={name}"
+            )
+            for name in ("basic", *(["joblib"] if list(metadata.distributions(name="hydra-joblib-launcher")) else []))
+        },
     }
 
 
@@ -113,30 +120,14 @@ def start_up(root: Path) -> dict[str, float]:
     return {"from the request to the first iteration": before, "an iteration": itself}
 
 
-def repeat_and_plan(root: Path, cells: int) -> dict[str, float]:
-    """Seconds of repeating a finished sweep, and of planning a thousand new cells."""
-    sigmas = ",".join(f"{0.001 * (i + 1):.3f}" for i in range(cells))
-    finished = ["-m", *MICRO, f"sweep.root={root}", "noise.when=eval", f"noise.sigma={sigmas}"]
-    made = seconds_of(*finished)
-    grid = ["noise=gaussian,uniform,speckle,dropout", "noise.when=train,eval,always", "seed=range(12)"]
-    new = [*grid, "noise.sigma=0.11,0.12,0.13,0.14,0.15,0.16,0.17", "sweep.dry_run=true"]
-    return {
-        f"making {cells} runs": made,
-        f"repeating {cells} finished runs": seconds_of(*finished),
-        "planning 1,008 new runs": seconds_of("-m", *MICRO, f"sweep.root={root}", *new),
-    }
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, leave a JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--iterations", type=int, default=100, help="of each training of the grid")
-    parser.add_argument("--cells", type=int, default=300, help="of the finished sweep")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as temporary:
         root = Path(temporary)
         found = start_up(root / "start")
-        found |= repeat_and_plan(root / "repeat", given.cells)
         found |= loop_and_sweep(root / "grid", given.iterations)
     ratios = {n: found[f"loop, {n}"] / found[f"sweep, {n}"] for n in ("12 runs", "6 trainings")}
     table = Table("what", "seconds", box=None)

@@ -1,0 +1,146 @@
+"""The page of all benchmarks: each target with what was measured, from the JSON files in results/."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import RESULTS
+
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+Rows = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A claim and how it is read off a result.
+
+    result: the file's name; value: of its rows; at_most, at_least: one of the two; unit: written behind the number.
+    remark: why, where it is not met, or what to know.
+    """
+
+    what: str
+    result: str
+    value: Callable[[Rows], float]
+    at_most: float | None = None
+    at_least: float | None = None
+    unit: str = ""
+    remark: str = ""
+
+    def row(self) -> str:
+        """A line of the table."""
+        path = RESULTS / f"{self.result}.json"
+        bound = f"≤ {self.at_most:g}" if self.at_most is not None else f"≥ {self.at_least:g}"
+        if not path.exists():
+            return f"| {self.what} | {bound}{self.unit} | not measured | | |"
+        value = self.value(json.loads(path.read_text())["rows"])
+        is_met = value <= self.at_most if self.at_most is not None else value >= (self.at_least or 0)
+        remark = self.remark if self.remark and not is_met else ""
+        verdict = "met" if is_met else "**not met**"
+        return f"| {self.what} | {bound}{self.unit} | {value:.3g}{self.unit} | {verdict} | {remark} |"
+
+
+def _named(name: str) -> Callable[[Rows], float]:
+    return lambda rows: float(next(row["seconds"] for row in rows if row["what"] == name))
+
+
+def _ratio(numerator: str, denominator: str) -> Callable[[Rows], float]:
+    return lambda rows: _named(numerator)(rows) / _named(denominator)(rows)
+
+
+def _first(key: str, **where: Any) -> Callable[[Rows], float]:
+    return lambda rows: float(next(r[key] for r in rows if all(r.get(k) == v for k, v in where.items())))
+
+
+def _percent(key: str, **where: Any) -> Callable[[Rows], float]:
+    return lambda rows: 100 * (_first(key, **where)(rows) - 1)
+
+
+TARGETS = (
+    Target("`--help`", "planning", _named("--help"), at_most=1.0, unit=" s"),
+    Target("`--cfg job`", "planning", _named("--cfg job"), at_most=1.2, unit=" s"),
+    Target("planning 1,000 new cells", "planning", _named("planning 1000 new cells"), at_most=15, unit=" s"),
+    Target("repeating 300 finished cells", "planning", _named("repeating 300 finished cells"), at_most=10, unit=" s"),
+    Target(
+        "one more training, from the request to its first iteration",
+        "speed",
+        _named("from the request to the first iteration"),
+        at_most=0.7,
+        unit=" s",
+    ),
+    Target("12 runs, 6 trainings: a shell loop takes", "speed", _ratio("loop, 12 runs", "sweep, 12 runs"), at_least=3,
+           unit=" times as long"),
+    Target("six distinct trainings: a shell loop takes", "speed", _ratio("loop, 6 trainings", "sweep, 6 trainings"),
+           at_least=1.6, unit=" times as long"),
+    Target("gaussian noise on all levels, tiny model: an iteration takes more by", "noise_overhead_tiny",
+           _percent("ratio", type="gaussian"), at_most=3, unit=" %"),
+    Target("the same on R50-FPN at 800 pixels", "noise_overhead_r50", _percent("ratio", type="gaussian"), at_most=2,
+           unit=" %"),
+    Target("training iteration against `DefaultTrainer`, tiny model", "iteration_tiny", _first("speedup"),
+           at_least=1.3, unit=" times as fast",
+           remark="nearly nine tenths are the same forward and backward pass; "
+           "[what was tried](models.md#speed)"),
+    Target("the same on R50-FPN", "iteration_r50", _first("speedup"), at_least=1.0, unit=" times as fast"),
+    Target("a noise grid of 10 cells against 10 evaluations, tiny model", "grid_tiny", _first("ratio"), at_most=0.8),
+    Target("the same on R50-FPN at 800 pixels", "grid_r50", _first("ratio"), at_most=0.6),
+    Target("COCO scores, 500 images × 64 detections: pycocotools takes", "scoring", _first("ratio", what="evaluation"),
+           at_least=10, unit=" times as long"),
+    Target("1,000 bootstrap resamples of 5,000 images, 80 classes", "scoring", _first("seconds", what="bootstrap"),
+           at_most=60, unit=" s"),
+    Target("false claims of the whole rule, 12 cells without effect, 10 seeds", "coverage",
+           _first("rule", what="errors", seeds=10, scores="no effect, normal"), at_most=5, unit=" %",
+           remark="by theory exactly 5; the simulation's standard error is 0.3 (0.6 in the suite)"),
+    Target("the report of 1,000 runs with 1,000 points each, cold", "report", _first("cold_s", runs=1000), at_most=20,
+           unit=" s"),
+    Target("the same after one more run", "report", _first("one_more_s", runs=1000), at_most=6, unit=" s"),
+    Target("its memory", "report", _first("peak_mib", runs=1000), at_most=1024, unit=" MiB"),
+)  # fmt: skip
+
+_HEAD = """# Benchmarks
+
+`make bench` measures all of this in at most half an hour on two cores and writes this page; `python -m benchmarks
+<name>` measures one, `python -m benchmarks.<name> --help` names its keys. What is compared takes turns in one process
+or one script; figures are medians. The rows with their spread are in [benchmarks/results](../benchmarks/results).
+"""
+
+
+def write_page() -> Path:
+    """Write docs/benchmarks.md from the results that are there."""
+    machines = {json.dumps(_machine(path)): None for path in sorted(RESULTS.glob("*.json"))}
+    described = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(m).items()) for m in machines)
+    rows = [target.row() for target in TARGETS]
+    table = ["| what | target | measured | | |", "|---|---|---|---|---|", *rows]
+    PAGE.write_text(
+        "\n".join([_HEAD, f"Machine: {described}; no GPU.", "", *table, "", *_growth(), *_launchers()]) + "\n"
+    )
+    return PAGE
+
+
+def _machine(path: Path) -> dict[str, Any]:
+    return dict(json.loads(path.read_text())["machine"])
+
+
+def _rows(name: str) -> Rows:
+    path = RESULTS / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
+def _growth() -> list[str]:
+    """How the report grows with the runs."""
+    rows = _rows("report")
+    if not rows:
+        return []
+    lines = [f"| {r['runs']:,} | {r['cold_s']:.1f} | {r['one_more_s']:.1f} | {r['peak_mib']:.0f} |" for r in rows]
+    head = ["## The report", "", "| runs of 1,000 points | cold, s | after one more run, s | memory, MiB |"]
+    return [*head, "|---|---|---|---|", *lines, ""]
+
+
+def _launchers() -> list[str]:
+    """The same sweep by everything that can run it."""
+    rows = [row for row in _rows("speed") if row["what"].endswith(("trainings", "12 runs"))]
+    lines = [f"| {row['what']} | {row['seconds']:.0f} |" for row in rows]
+    return ["## A sweep", "", "| how | seconds |", "|---|---|", *lines] if rows else []
