@@ -31,7 +31,10 @@ class Detections:
         for image, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
                 continue
-            for result in instances_to_coco_json(output["instances"].to("cpu"), image["image_id"]):
+            found = output["instances"].to("cpu")
+            if found.has("pred_keypoints"):
+                found.remove("pred_keypoints")  # else they were moved by half a pixel in place, for all who come later
+            for result in instances_to_coco_json(found, image["image_id"]):
                 self._results.append(result | {"category_id": self._category_ids[result["category_id"]]})
 
     def matches(self, task: Task) -> Matches:
