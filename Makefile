@@ -55,8 +55,8 @@ pretrain: setup
 	$(BIN)/python tools/pretrain.py
 
 lock: $(BIN)/uv
-	$(COMPILE) --extra dev --output-file requirements.lock
-	$(COMPILE) --extra dev --extra submitit --extra ray --extra joblib \
+	$(COMPILE) --extra dev --extra corruptions --output-file requirements.lock
+	$(COMPILE) --extra dev --extra corruptions --extra submitit --extra ray --extra joblib \
 	  --output-file requirements-launchers.lock
 
 clean:

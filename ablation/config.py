@@ -74,6 +74,14 @@ _OWNED = {
     "dataloader.evaluator.dataset_name": "use the dataset group",
 }
 
+# Those of Michaelis et al., in their order; the package has four more, meant for choosing a method.
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+
 _UNSET = "???"  # how YAML for Hydra says that the user must give a value
 
 NAME_LENGTH = 80
@@ -366,6 +374,26 @@ class EvaluationConfig(_Group):
     batch_size: Annotated[int, Field(ge=1)]
     loss_period: Annotated[int, Field(ge=1)] | None
     noise_grid: NoiseGridConfig
+    corruptions: Literal["all"] | list[str]
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]
+    pictures: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _check_corruptions(self) -> EvaluationConfig:
+        for name in self.corruptions if self.corruptions != "all" else ():
+            if name not in CORRUPTIONS:
+                raise ValueError(
+                    f"evaluation.corruptions: {name!r} is not one. {did_you_mean(name, ['all', *CORRUPTIONS])}"
+                )
+        for key, values in (("corruptions", self.corruptions), ("severities", self.severities)):
+            if values != "all" and len(set(values)) < len(values):
+                raise ValueError(f"evaluation.{key} must be distinct, got {values}: each counts once in mPC.")
+        return self
+
+    def conditions(self) -> list[tuple[str, int]]:
+        """Each corruption that is asked for at each severity, in the benchmark's order; empty for none."""
+        names = CORRUPTIONS if self.corruptions == "all" else sorted(self.corruptions, key=CORRUPTIONS.index)
+        return list(product(names, sorted(self.severities)))
 
 
 class SweepConfig(_Group):

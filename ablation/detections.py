@@ -8,6 +8,7 @@ from typing import Any
 
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 
+from ablation.error_shift import error_shift
 from ablation.scoring import Matches, accumulate, match
 from ablation.scoring.matching import Task
 
@@ -30,12 +31,20 @@ class Detections:
         for image, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
                 continue
-            for result in instances_to_coco_json(output["instances"].to("cpu"), image["image_id"]):
+            found = output["instances"].to("cpu")
+            if found.has("pred_keypoints"):
+                found.remove("pred_keypoints")  # else they were moved by half a pixel in place, for all who come later
+            for result in instances_to_coco_json(found, image["image_id"]):
                 self._results.append(result | {"category_id": self._category_ids[result["category_id"]]})
 
     def matches(self, task: Task) -> Matches:
         """Which of them are right, at each threshold and size."""
         return match(self._truth, self._results, task)
+
+    def error_shift(self, task: Task) -> dict[str, float | None]:
+        """TIDE's kinds of error to points of AP50; None where no class is left to score."""
+        gains = error_shift(self._truth, self._results, task)
+        return {name: None if math.isnan(gain) else gain for name, gain in gains.items() if name != "AP50"}
 
 
 def scores(matches: Matches, task: str) -> dict[str, float | None]:

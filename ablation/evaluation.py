@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -17,25 +17,30 @@ from torch import Tensor, nn
 
 from ablation import progress
 from ablation.config import NoiseConfig, RunConfig
+from ablation.corruptions import CorruptedMapper
 from ablation.datasets.annotations import check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate
 from ablation.detections import Detections, scores
-from ablation.detector import Detector
+from ablation.detector import Detector, Mapper
 from ablation.injection import Injection
+from ablation.pictures import Album, Picture
 from ablation.progress import Progress
-from ablation.record import GridScore, LevelTelemetry
+from ablation.record import CorruptionScore, GridScore, LevelTelemetry
+from ablation.robustness import under_corruption, under_noise
 from ablation.scoring import Matches
 from ablation.scoring.matching import Task
 
-logger = logging.getLogger(__name__)
+Watcher = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """metrics: detectron2's names to percent, None where there is no ground truth; flags: remarks on them.
 
-    matches: by task, what the metrics were counted from. grid: the metrics of each cell of the noise grid.
+    matches: by task, what the metrics were counted from. grid: the metrics of each cell of the noise grid; corruptions:
+    those on the images under each corruption; error_shift: by task, TIDE's kinds of error to points of AP50.
+    pictures: a few images with what was found in them.
     """
 
     metrics: Mapping[str, float | None]
@@ -43,6 +48,22 @@ class Evaluation:
     telemetry: Mapping[str, LevelTelemetry]
     matches: Mapping[str, Matches]
     grid: tuple[GridScore, ...]
+    corruptions: tuple[CorruptionScore, ...]
+    error_shift: Mapping[str, Mapping[str, float | None]]
+    pictures: tuple[Picture, ...]
+
+
+class Countdown:
+    """Tells how far an evaluation is, in batches under one noise or corruption each; done: of `total`."""
+
+    def __init__(self, total: int) -> None:
+        self.done, self._total, self._started = 0, total, time.perf_counter()
+
+    def tell(self) -> None:
+        """Tell the watcher of this process."""
+        spent = time.perf_counter() - self._started
+        left = spent / self.done * (self._total - self.done) if self.done else None
+        progress.tell(Progress("evaluate", self.done, self._total, seconds_left=left))
 
 
 class SharedFeatures:
@@ -76,16 +97,22 @@ class SharedFeatures:
         return dict(self._features)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Pass:
     """One noise under which the model is asked."""
 
     injection: Injection
     detections: Detections
 
+    def scores(self, tasks: Sequence[Task]) -> dict[str, float | None]:
+        """The metrics of each task."""
+        return {key: value for task in tasks for key, value in scores(self.detections.matches(task), task).items()}
+
 
 def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluation:
     """Measure a trained model on the test split, under the run's noise if that acts in evaluation, and the grid.
+
+    On corrupted images it meets the run's own evaluation noise, or none.
 
     Raises:
         NoiseNotApplied: a noise never acted.
@@ -94,46 +121,84 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     contents, name = check(split), register(split)
     tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and contents.has_masks else ("bbox",)
     truth = json.loads(split.annotations.read_bytes())
-    cells = config.evaluation.noise_grid.cells()
-
-    def asked(noise: NoiseConfig, draw: int) -> _Pass:
-        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
-
+    asked = partial(_asked, model, truth)
     own = asked(config.noise, 0)
-    clean = own if not config.noise.acts("eval") else None
-    passes = [own]
-    of_cells: list[_Pass] = []
-    for cell in cells:
-        one = clean if clean and not cell.noise.acts("eval") else asked(cell.noise, cell.draw)
-        clean = clean or (one if not cell.noise.acts("eval") else None)
-        passes += [] if one in passes else [one]
-        of_cells.append(one)
+    cells, clean = _under_each_noise(config, own, asked)
+    passes = list(dict.fromkeys([own, *cells]))  # some cells are the same noise, or none
     keypoints = _keypoints(name, detector) if detector.has_keypoints and contents.keypoints else None
+    album = Album(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
-    loader = evaluation_loader(mapper, name, config.evaluation.batch_size, detector.feed.workers)
-    _infer(model, loader, passes, keypoints)
+    load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
+    loader, conditions = load(mapper), config.evaluation.conditions()
+    countdown = Countdown(len(loader) * (len(passes) + len(conditions)))
+    _infer(model, loader, passes, countdown, [album.add, *([keypoints.process] if keypoints else [])])
+    corruptions = []
+    for corruption, severity in conditions:
+        one = asked(config.noise, 0)
+        _infer(model, load(CorruptedMapper(mapper, corruption, severity)), [one], countdown)
+        corruptions.append(CorruptionScore(corruption, severity, one.scores(tasks)))
     for one in passes:
         one.injection.check_applied()
     matches: dict[str, Matches] = {task: own.detections.matches(task) for task in tasks}
-    metrics = {key: value for task in tasks for key, value in scores(matches[task], task).items()}
-    metrics |= _keypoint_metrics(keypoints) if keypoints else {}
-    found = {id(one): _scored(one, tasks) for one in passes if one is not own} | {id(own): dict(metrics)}
+    of_own = {key: value for task in tasks for key, value in scores(matches[task], task).items()}
+    found = {one: one.scores(tasks) if one is not own else of_own for one in passes}
     grid = tuple(
-        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[id(one)], one.injection.telemetry())
-        for cell, one in zip(cells, of_cells, strict=True)
+        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[one], one.injection.telemetry())
+        for cell, one in zip(config.evaluation.noise_grid.cells(), cells, strict=True)
     )
-    flags = () if len(own.detections) else ("no detections: every AP is 0",)
-    metrics |= _robustness(grid, found[id(clean)] if clean else None, tasks)
-    return Evaluation(metrics, flags, own.injection.telemetry(), matches, grid)
+    metrics = of_own | (_keypoint_metrics(keypoints) if keypoints else {})
+    metrics |= under_noise(grid, found[clean] if clean else None, tasks)
+    metrics |= under_corruption(corruptions, of_own, tasks)
+    return Evaluation(
+        metrics,
+        () if len(own.detections) else ("no detections: every AP is 0",),
+        own.injection.telemetry(),
+        matches,
+        grid,
+        tuple(corruptions),
+        {task: own.detections.error_shift(task) for task in tasks},
+        album.pictures(),
+    )
 
 
-def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], keypoints: Any) -> None:
-    """Ask the model about each batch once for each pass."""
+def _asked(model: nn.Module, truth: Mapping[str, Any], noise: NoiseConfig, draw: int) -> _Pass:
+    return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
+
+
+def _under_each_noise(
+    config: RunConfig, own: _Pass, asked: Callable[[NoiseConfig, int], _Pass]
+) -> tuple[list[_Pass], _Pass | None]:
+    """The pass of each cell of the grid, and the one without noise if there is one; all that have none share it."""
+    clean = own if not config.noise.acts("eval") else None
+    passes = []
+    for cell in config.evaluation.noise_grid.cells():
+        if cell.noise.acts("eval"):
+            passes.append(asked(cell.noise, cell.draw))
+        else:
+            clean = clean or asked(cell.noise, cell.draw)
+            passes.append(clean)
+    return passes, clean
+
+
+def _loaded(mapper: Mapper, *, name: str, config: RunConfig, workers: int) -> Any:
+    return evaluation_loader(partial(_unannotated, mapper), name, config.evaluation.batch_size, workers)
+
+
+def _unannotated(mapper: Mapper, entry: dict[str, Any]) -> dict[str, Any]:
+    """Detectron2's mapper would copy every polygon, only to drop it."""
+    return mapper({key: value for key, value in entry.items() if key != "annotations"})
+
+
+def _infer(
+    model: nn.Module, loader: Any, passes: Sequence[_Pass], countdown: Countdown, watchers: Sequence[Watcher] = ()
+) -> None:
+    """Ask the model about each batch once for each pass; the watchers see what the first one gave."""
     model.eval()
     with torch.no_grad(), SharedFeatures(model) as shared:
-        for batch in _reported(loader):
+        for batch in loader:
             shared.forget()
             for number, one in enumerate(passes):
+                countdown.tell()
                 if one.injection.is_inside_the_backbone:
                     shared.forget()
                 with one.injection:
@@ -141,31 +206,9 @@ def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], keypoints: An
                 if one.injection.is_inside_the_backbone:
                     shared.forget()
                 one.detections.add(batch, outputs)
-                if keypoints and number == 0:
-                    keypoints.process(batch, outputs)
-
-
-def _scored(one: _Pass, tasks: Sequence[Task]) -> dict[str, float | None]:
-    return {key: value for task in tasks for key, value in scores(one.detections.matches(task), task).items()}
-
-
-def _robustness(
-    grid: Sequence[GridScore], clean: Mapping[str, float | None] | None, tasks: Sequence[str]
-) -> dict[str, float | None]:
-    """MPFN, the mean AP over the grid's noisy cells, and rPFN, its share of the clean AP in percent.
-
-    The counterparts in the features of mPC and rPC (Michaelis et al., arXiv 1907.07484).
-    """
-    found: dict[str, float | None] = {}
-    for task in tasks:
-        noisy = [ap for cell in grid if cell.sigma > 0 and (ap := cell.metrics.get(f"{task}/AP")) is not None]
-        if not noisy:
-            continue
-        mean = sum(noisy) / len(noisy)
-        without = (clean or {}).get(f"{task}/AP")
-        found[f"{task}/mPFN"] = mean
-        found[f"{task}/rPFN"] = 100 * mean / without if without else None
-    return found
+                for watch in watchers if number == 0 else ():
+                    watch(batch, outputs)
+                countdown.done += 1
 
 
 def _keypoints(name: str, detector: Detector) -> Any:
@@ -180,12 +223,3 @@ def _keypoints(name: str, detector: Detector) -> Any:
 def _keypoint_metrics(evaluator: Any) -> dict[str, float | None]:
     found = evaluator.evaluate().get("keypoints", {})
     return {f"keypoints/{key}": value if math.isfinite(value) else None for key, value in found.items()}
-
-
-def _reported(loader: Any) -> Iterator[Any]:
-    """The batches, telling how far the evaluation is."""
-    started, total = time.perf_counter(), len(loader)
-    for done, batch in enumerate(loader):
-        left = (time.perf_counter() - started) / done * (total - done) if done else None
-        progress.tell(Progress("evaluate", done, total, seconds_left=left))
-        yield batch

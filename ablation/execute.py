@@ -7,6 +7,8 @@ import dataclasses
 import logging
 import os
 import platform
+import resource
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,12 +22,14 @@ from torch import nn
 
 from ablation import models, provenance
 from ablation.config import RunConfig, validated
+from ablation.corruptions import check_corruptions
 from ablation.datasets.annotations import check
 from ablation.datasets.files import locate, prepare
 from ablation.detector import Detector
 from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
+from ablation.pictures import write_pictures
 from ablation.record import (
     Record,
     RunPaths,
@@ -87,11 +91,16 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         )
         _write_config(run.config, config)
         with _recorded(run.record, start, run.log):
+            check_corruptions(config)
             prepare(config.dataset)
             detector = models.detector(config, check(locate(config.dataset, "train")))
             model = _loaded(detector, training) if is_trained else _train(config, detector, training)
             while_training.close()
+            _forget_peak_memory()
+            began = time.perf_counter()
             result = evaluate(model, config, detector)
+            seconds = time.perf_counter() - began
+            write_pictures(result.pictures, run)
     for task, matches in result.matches.items():
         with replacing(run.matches(task)) as temporary:
             matches.save(temporary)
@@ -104,6 +113,10 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         flags=result.flags,
         telemetry=result.telemetry,
         grid=result.grid,
+        corruptions=result.corruptions,
+        error_shift=result.error_shift,
+        evaluation_seconds=seconds,
+        peak_memory=_peak_memory(config),
     )
     write_record(run.record, done)
     return done
@@ -141,9 +154,10 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     _write_config(paths.config, config)
     detector.save(paths.folder / "detectron2.yaml")
     with _recorded(paths.record, start, paths.log):
+        _forget_peak_memory()
         model, told = _fitted(config, detector, paths) if detector.iterations else _as_it_is(config, detector)
         save_weights(model, paths.weights)
-    done = _ended(start, Status.COMPLETED, **told)
+    done = _ended(start, Status.COMPLETED, peak_memory=_peak_memory(config), **told)
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
@@ -174,6 +188,20 @@ def _set_determinism(mode: str) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
     torch.backends.cudnn.benchmark = False
+
+
+def _forget_peak_memory() -> None:
+    """What the device counts from here on is of this stage; a process counts from its own start."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def _peak_memory(config: RunConfig) -> float:
+    """MiB of the GPU, or of the process where there is none."""
+    if models.device(config.sweep.device) == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 2**10  # bytes on a Mac, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def _seconds_before(paths: TrainingPaths) -> float | None:

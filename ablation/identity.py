@@ -44,13 +44,15 @@ def identify(config: RunConfig) -> Identity:
         "noise": _noise_content(config, "train"),
     }
     training_id = f"{_slug(config, noise.acts('train'))}-{_digest(training_content)}"
-    run_content = {
+    run_content: dict[str, Any] = {
         "training": training_id,
         "data": fingerprint(config.dataset, "test"),
         "noise": _noise_content(config, "eval"),
     }
     if config.evaluation.noise_grid.sigmas:
         run_content["grid"] = config.evaluation.noise_grid.model_dump()
+    if conditions := config.evaluation.conditions():
+        run_content["corruptions"] = conditions
     when = f"-{noise.when}" if noise.acts("eval") else ""
     slug = _slug(config, noise.acts("train") or noise.acts("eval"))
     return Identity(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.config import NAME_LENGTH, RunConfig, flattened, validated
+from ablation.corruptions import check_corruptions
 from ablation.datasets.survey import Survey, survey
 from ablation.errors import AblationError, ConfigError
 from ablation.identity import identify
@@ -166,6 +167,7 @@ def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
 def _planned(asked: Asked, surveys: dict[str, Survey]) -> PlannedCell:
     config = validated(asked.composed)
     found = survey(config.dataset)
+    check_corruptions(config)
     ids = identify(config)
     if found is not None:
         surveys[config.dataset.name] = found

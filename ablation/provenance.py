@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import os
@@ -15,7 +16,12 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 # What stands between a configuration and its numbers; plans, records and reports change no result.
-_DECISIVE = ("noise", "datasets", "injection.py", "models.py", "training.py", "evaluation.py", "execute.py")
+_DECISIVE = (
+    *("noise", "datasets", "scoring", "injection.py", "models.py", "training.py"),
+    *("evaluation.py", "detections.py", "corruptions.py", "execute.py"),
+)
+# Of evaluation.corruptions, where they are installed.
+_OPTIONAL = ("imagecorruptions-imaug", "scikit-image")
 
 
 @cache
@@ -23,6 +29,9 @@ def versions() -> Mapping[str, str]:
     """Versions by package, and `code`, a fingerprint of this package's modules that decide results."""
     packages = ("torch", "torchvision", "numpy", "pycocotools", "fvcore")
     installed = {name: metadata.version(name) for name in packages}
+    for name in _OPTIONAL:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            installed[name] = metadata.version(name)
     return {"python": platform.python_version(), "detectron2": _detectron2(), **installed, "code": _code()}
 
 

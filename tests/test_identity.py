@@ -97,6 +97,8 @@ def test_what_decides_a_training_changes_both_ids(ids, override):
         "sweep.log_period=7",
         "evaluation.batch_size=1",
         "evaluation.primary_metric=bbox/AP",
+        "evaluation.pictures=0",
+        "evaluation.severities=[1]",
         "model.name=other",
         "dataset.name=other",
         "dataset.folder=elsewhere",
@@ -111,6 +113,14 @@ def test_another_test_set_is_another_run_of_the_same_training(ids):
     before, after = ids(), ids("dataset.test_size=5")
     assert before.training_id == after.training_id
     assert before.run_id != after.run_id
+
+
+def test_corruptions_decide_the_run_and_not_the_training(ids):
+    before, after = ids(), ids("evaluation.corruptions=[fog,snow]")
+    assert before.training_id == after.training_id
+    assert before.run_id != after.run_id
+    assert after == ids("evaluation.corruptions=[snow,fog]", "evaluation.severities=[5,4,3,2,1]")
+    assert after.run_id != ids("evaluation.corruptions=[fog,snow]", "evaluation.severities=[1]").run_id
 
 
 def test_the_order_of_levels_means_nothing(ids):
