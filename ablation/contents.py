@@ -7,16 +7,18 @@ import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ablation import views
 from ablation.answer import answer, family_name
+from ablation.captions import CAPTIONS
 from ablation.results import (
     Findings,
     Grid,
+    ap,
     difference_note,
     p_values,
     results,
     shown,
     shown_factors,
-    under_test_noise,
 )
 from ablation.shelf import Problem
 from ablation.table import SIGMA, Sweep
@@ -82,40 +84,46 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
     """The report of a sweep. figures: the names of those that were drawn."""
     sweep = findings.sweep
     metric = sweep.primary_metric
+
+    def pictures(heading: str, *names: str) -> list[Block]:
+        drawn: list[Block] = [_picture(name, metric) for name in names if name in figures]
+        return [Heading(heading), *drawn] if drawn and heading else drawn
+
     blocks: list[Block] = []
     if metric != sweep.named_metric:
         blocks.append(Paragraph(f"No run measured the primary metric {sweep.named_metric}; {metric} stands in."))
-    if "metric_against_sigma" in figures:
-        blocks.append(Picture("metric_against_sigma", f"{metric} against {SIGMA}", _METRIC_CAPTION))
+    blocks += pictures("", "metric_against_sigma")
     blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
-    blocks += _tests(findings)
-    if matrix := under_test_noise(sweep):
-        blocks += [Heading("Under test noise"), matrix, Paragraph(_MATRIX_NOTE.format(metric=metric))]
-    if "losses" in figures:
-        blocks += [Heading("Training loss"), Picture("losses", "training loss", _LOSS_CAPTION)]
-    blocks += _realised(sweep)
-    blocks += _missing(sweep)
-    blocks += _provenance(sweep)
+    blocks += [*_tests(findings), *pictures("", "differences", "levels")]
+    blocks += pictures("Losses", "losses")
+    blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
+    blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
+    blocks += [*_realised(sweep), *_missing(sweep), *_provenance(sweep)]
     return Contents(sweep.name, answer(findings), blocks)
 
 
-_METRIC_CAPTION = (
-    "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or more; "
-    "it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: a mean "
-    "within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose sigma is "
-    "only measured are in the table alone."
-)
-_LOSS_CAPTION = (
-    "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the curve, "
-    "averaged over the seeds that got that far; the band is their range. The training loss is measured "
-    "with the noise on, so a higher curve under noise is no evidence of a worse model."
-)
+def _picture(name: str, metric: str) -> Picture:
+    caption = CAPTIONS[name]
+    return Picture(name, caption.title.format(metric=metric), caption.text.format(metric=metric))
 
 
-_MATRIX_NOTE = (
-    "{metric}, the mean over seeds and draws. A row is how a model was trained, a column the sigma of the noise that "
-    "it meets in evaluation, the same draws for every model. Down a column: what the training changed; along a row: "
-    "what the test noise costs. grid.csv holds every number."
+def _robustness(sweep: Sweep) -> list[Block]:
+    """What is left of AP under test noise and corruption: the train by test matrix and its summaries, as text."""
+    matrix = views.train_by_test(sweep)
+    if matrix is None and sweep.corruptions.empty:
+        return []
+    blocks: list[Block] = [Heading("Robustness")]
+    if matrix is not None:
+        rows = [[str(cell), *map(ap, values)] for cell, values in zip(matrix.index, matrix.to_numpy(), strict=True)]
+        blocks.append(Grid(["trained with", *(f"test {name}" for name in matrix.columns)], rows, 1))
+    summaries = views.robustness(sweep)
+    rows = [[str(cell), *map(ap, values)] for cell, values in zip(summaries.index, summaries.to_numpy(), strict=True)]
+    return [*blocks, Grid(["trained with", *map(str, summaries.columns)], rows, 1), Paragraph(_ROBUSTNESS_NOTE)]
+
+
+_ROBUSTNESS_NOTE = (
+    "Percent, means over seeds and draws. mPFN: mean AP over the test noise above sigma 0; rPFN: its share of the AP "
+    "without; mPC and rPC: the same over corrupted images. grid.csv and corruptions.csv hold every number."
 )
 
 

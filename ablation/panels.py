@@ -11,7 +11,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.patches import Rectangle
 
-from ablation.plots import style
+from ablation.look import style
 
 if TYPE_CHECKING:
     from detectron2.structures import Instances

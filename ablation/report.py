@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from ablation.results import Findings
-    from ablation.table import Sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,25 +79,28 @@ def _write(findings: Findings, out: Path) -> Path:
     from ablation.page import embed, page
 
     sweep = findings.sweep
-    drawn = _draw(sweep, out / "figures")
+    drawn = _draw(findings, out / "figures")
     write_text(out / "runs.csv", _csv(sweep.runs))
     write_text(out / "curves.csv", _long_csv(sweep.curves))
     write_text(out / "differences.csv", _csv(_differences(findings)))
-    if not sweep.grid.empty:
-        write_text(out / "grid.csv", _csv(sweep.grid))
+    for name, frame in (("grid", sweep.grid), ("corruptions", sweep.corruptions), ("errors", sweep.error_shift)):
+        if not frame.empty:
+            write_text(out / f"{name}.csv", _csv(frame))
+    if not sweep.cost.empty:
+        write_text(out / "cost.csv", _csv(sweep.cost))
     contents = compile_contents(findings, drawn)
     write_text(out / "report.md", markdown(contents))
     write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))
     return out / "index.html"
 
 
-def _draw(sweep: Sweep, folder: Path) -> Collection[str]:
+def _draw(findings: Findings, folder: Path) -> Collection[str]:
     """Save all figures as PNG and SVG and take away those of an earlier state of the sweep; returns their names."""
-    from ablation import plots
     from ablation.figures import NAMES, figures
+    from ablation.look import style
 
-    with plots.style():
-        drawn = dict(figures(sweep))
+    with style():
+        drawn = dict(figures(findings))
         for name in NAMES:
             if name in drawn:
                 _save(drawn[name], folder / name)

@@ -66,35 +66,13 @@ def results(findings: Findings) -> Grid:
     for index, main in enumerate(outcome.estimates):
         names = _row_names(main, factors)
         values = [columns[metric][index].value for metric in metrics]
-        row = [*names, _count(main), *map(_ap, values), _difference(main), ends(main.difference_interval)]
+        row = [*names, _count(main), *map(ap, values), _difference(main), ends(main.difference_interval)]
         row += _tests(main) if is_tested else []
         if main.n >= rows.get(tuple(names), (0, row))[0]:  # a grown grid may ask more seeds of one type's baseline
             rows[tuple(names)] = main.n, row
     header = [*factors, "n", *metrics, "difference", "95 % interval"]
     header += ["p", "Holm p", "joint p", "detectable"] if is_tested else []
     return Grid(header, [row for _, row in rows.values()], len(factors))
-
-
-def under_test_noise(sweep: Sweep) -> Grid | None:
-    """The train × test matrix: a row for each cell of the sweep, a column for each test noise, means of all seeds.
-
-    None where no run was evaluated under a grid.
-    """
-    points = sweep.grid[sweep.grid["metric"] == sweep.primary_metric]
-    if points.empty:
-        return None
-    factors = list(shown_factors(sweep))
-    tests = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1] + ["test_sigma"]
-    keys = ["run_id", "sweep"] if "sweep" in points else ["run_id"]
-    cells = sweep.runs[[*dict.fromkeys((*keys, *factors))]].drop_duplicates()
-    means = cells.merge(points, on=keys).groupby([*factors, *tests], sort=True, dropna=False)["value"].mean()
-    matrix = means.unstack(tests)
-    header = ["test " + ", ".join(map(shown, key if isinstance(key, tuple) else (key,))) for key in matrix.columns]
-    rows = [
-        [*map(shown, name if isinstance(name, tuple) else (name,)), *map(_ap, values)]
-        for name, values in zip(matrix.index.tolist(), matrix.to_numpy().tolist(), strict=True)
-    ]
-    return Grid([*factors, *header], rows, len(factors))
 
 
 def summary(findings: Findings) -> Table:
@@ -173,7 +151,8 @@ def _count(e: Estimate) -> str:
     return f"{n} ({e.pairs} paired)" if e.pairs not in (0, e.n) else n
 
 
-def _ap(value: float | None) -> str:
+def ap(value: float | None) -> str:
+    """A score with one decimal, a dash where it is missing."""
     return "-" if value is None or math.isnan(value) else f"{value:.1f}"
 
 

@@ -8,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 from sweep_factory import make_sweep
 
-from ablation.plots import Layout, loss_overlay, metric_against_sigma, small_multiples, style
+from ablation.look import Layout, small_multiples, style
+from ablation.plots import loss_overlay, metric_against_sigma
 from ablation.stats import as_frame, baseline_spread, estimate
 from ablation.table import load_sweep
 

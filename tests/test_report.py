@@ -327,7 +327,7 @@ def test_the_page_holds_what_the_markdown_holds(tmp_path):
 
 def test_the_page_opens_with_the_answer_then_the_figure_then_the_table(tmp_path):
     text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
-    places = [text.index(sign) for sign in ('<p class="answer">', "<figure>", "<table>", "Training loss</h2>")]
+    places = [text.index(sign) for sign in ('<p class="answer">', "<figure>", "<table>", "Losses</h2>")]
     assert places == sorted(places)
 
 
@@ -427,8 +427,8 @@ def test_the_train_by_test_matrix_is_the_mean_over_seeds_and_draws(tmp_path):
         write_record(paths.run(cell.run_id).record, replace(record, grid=grid))
     build(paths.folder)
     text = (paths.report / "report.md").read_text()
-    assert "| noise.sigma | test 0 | test 0.5 |" in text
-    assert "| 0 | 40.0 | 25.2 |" in text
-    assert "| 0.1 | 41.0 | 26.2 |" in text
+    assert "| trained with | test 0 | test 0.5 |" in text
+    assert "| baseline | 40.0 | 25.2 |" in text
+    assert "| sigma 0.1 | 41.0 | 26.2 |" in text
     assert len((paths.report / "grid.csv").read_text().splitlines()) == 1 + 4 * 3 * 2
     assert "test 0.5" in (paths.report / "index.html").read_text()

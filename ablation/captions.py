@@ -1,0 +1,75 @@
+"""Title and caption of each figure of a report: what is shown and how to read it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ablation.table import SIGMA
+
+
+class Caption(NamedTuple):
+    """title: a few words; text: one to four sentences. {metric} stands for the primary metric."""
+
+    title: str
+    text: str
+
+
+CAPTIONS = {
+    "metric_against_sigma": Caption(
+        f"{{metric}} against {SIGMA}",
+        "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or "
+        "more; it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: "
+        "a mean within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose "
+        "sigma is only measured are in the table alone.",
+    ),
+    "differences": Caption(
+        "seed-paired differences in {metric}",
+        "Dot: mean of the differences to the baseline of the same seed; upright marks: each seed; line: 95 % interval "
+        "of this cell alone, cut where it would leave the panel. Filled and orange: the joint test claims an effect.",
+    ),
+    "levels": Caption(
+        "differences by level and sigma",
+        "Mean seed-paired difference in {metric} to the baseline, in points, for noise on these levels alone.",
+    ),
+    "losses": Caption(
+        "losses",
+        "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the "
+        "curve, averaged over the seeds that got that far; the band is their range. The training loss is measured with "
+        "the noise on, so a higher curve under noise is no evidence of a worse model; the loss on the test images, "
+        "with the noise off, is there where evaluation.loss_period asked for it.",
+    ),
+    "test_matrix": Caption(
+        "train by test matrix",
+        "{metric}, the mean over seeds and draws. A row is how a model was trained, a column the sigma of the noise "
+        "that it meets in evaluation, the same draws for every model. Down a column: what the training changed; along "
+        "a row: what the test noise costs.",
+    ),
+    "test_noise": Caption(
+        "robustness to feature noise",
+        "{metric} against the sigma of the test noise, one line for each way of training, means over seeds and draws. "
+        "mPFN in runs.csv is the mean along a line without its start, rPFN its share of the clean AP.",
+    ),
+    "corruptions": Caption(
+        "robustness to image corruptions",
+        "{metric} against the severity of the corruption (Michaelis et al., 2019), one line for each way of training, "
+        "means over seeds; 0 is the clean image. mPC in runs.csv is the mean over corruptions and severities, rPC its "
+        "share of the clean AP.",
+    ),
+    "error_shift": Caption(
+        "kinds of error",
+        "TIDE: by how much AP50 would rise if all errors of one kind were mended (wrong class, wrong place, both, "
+        "found twice, background, missed; all false positives, all false negatives), means over seeds. The parts do "
+        "not sum to 100 - AP50, and they do not rank models.",
+    ),
+    "classes": Caption(
+        "differences by class",
+        "Mean seed-paired difference in AP of each class to the baseline, in points; the classes that differ most, at "
+        "most twenty. Not tested: with many classes some differ by chance.",
+    ),
+    "cost": Caption(
+        "what the noise costs",
+        "Each ring is a training, the orange mark their mean: median time of an iteration and peak memory (of the "
+        "device on a GPU, of the process elsewhere) as multiples of the baselines' mean. Other work on the machine "
+        "counts too.",
+    ),
+}

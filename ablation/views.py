@@ -1,0 +1,157 @@
+"""What the figures beyond the metric against sigma show: a frame for each, made from a sweep and its estimates.
+
+A cell is a row of the main table: all seeds of one combination of factors, by a short name. Values are means of seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from ablation.results import Findings, grouping, shown, shown_factors
+from ablation.shelf import readable
+from ablation.stats import Estimate, estimate
+from ablation.table import SIGMA, Sweep, is_noise
+
+BASELINE = "baseline"
+_LEVELS = "noise.levels"
+
+
+def cell_names(sweep: Sweep) -> list[str]:
+    """The name of the cell of each row of Sweep.runs: its varied factors, those of the noise left out at sigma 0."""
+    factors = shown_factors(sweep)
+    return [_named(row, factors) for row in sweep.runs[list(dict.fromkeys((*factors, SIGMA)))].to_dict("records")]
+
+
+def estimate_name(sweep: Sweep, found: Estimate) -> str:
+    """The name of the cell that an estimate is about."""
+    return _named({SIGMA: found.sigma, **found.factors}, shown_factors(sweep))
+
+
+def by_level(findings: Findings) -> pd.DataFrame | None:
+    """Mean paired differences of the primary metric in points: a row for each value of noise.levels, columns of sigma.
+
+    None unless noise.levels was swept and nothing but sigma with it, so that each place holds one cell.
+    """
+    varied = set(findings.sweep.varied)
+    if _LEVELS not in varied or varied - {_LEVELS, SIGMA}:
+        return None
+    cells = [(str(e.factors[_LEVELS]), e.sigma, e.difference) for e in findings.outcome.compared]
+    if not cells:
+        return None
+    table = pd.DataFrame(cells, columns=["level", "sigma", "difference"])
+    order = list(dict.fromkeys(table["level"]))
+    return table.pivot(index="level", columns="sigma", values="difference").reindex(order)
+
+
+def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
+    """The primary metric in percent under each test noise: a row for each cell, columns by name of the test noise.
+
+    None where no run was evaluated under a grid.
+    """
+    points = sweep.grid[sweep.grid["metric"] == sweep.primary_metric]
+    if points.empty:
+        return None
+    tests = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1] + ["test_sigma"]
+    means = _of_cells(sweep, points).groupby(["cell", *tests], sort=True)["value"].mean().unstack(tests)
+    means.columns = [", ".join(map(shown, key)) for key in means.columns.to_frame().itertuples(index=False)]
+    return means.reindex(_order(sweep, means.index))
+
+
+def robustness(sweep: Sweep) -> pd.DataFrame:
+    """AP, mPFN, rPFN, mPC and rPC in percent, of the primary metric's task, as far as they were measured; by cell."""
+    task = sweep.primary_metric.split("/")[0]
+    names = [f"{task}/{name}" for name in ("AP", "mPFN", "rPFN", "mPC", "rPC") if f"{task}/{name}" in sweep.metrics]
+    means = sweep.runs.assign(cell=cell_names(sweep)).groupby("cell", sort=False)[names].mean()
+    return means.reindex(_order(sweep, means.index)).dropna(how="all")
+
+
+def test_curves(sweep: Sweep) -> pd.DataFrame:
+    """The primary metric against the sigma of the test noise: cell, test (type and levels), sigma, value."""
+    points = _of_cells(sweep, sweep.grid[sweep.grid["metric"] == sweep.primary_metric])
+    told = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1]
+    points["test"] = points[told].agg(", ".join, axis=1) if told else "test noise"
+    means = points.groupby(["cell", "test", "test_sigma"], sort=False)["value"].mean().reset_index()
+    return _in_order(sweep, means.rename(columns={"test_sigma": "x"}))
+
+
+def corruption_curves(sweep: Sweep) -> pd.DataFrame:
+    """The primary metric against severity: cell, corruption, x (0 is the clean image), value."""
+    points = _of_cells(sweep, sweep.corruptions[sweep.corruptions["metric"] == sweep.primary_metric])
+    means = points.groupby(["cell", "corruption", "severity"], sort=False)["value"].mean().reset_index()
+    clean = sweep.runs.assign(cell=cell_names(sweep)).groupby("cell")[sweep.primary_metric].mean()
+    start = means[["cell", "corruption"]].drop_duplicates().assign(severity=0)
+    start["value"] = start["cell"].map(clean)
+    every = pd.concat([start, means], ignore_index=True).rename(columns={"severity": "x"})
+    return _in_order(sweep, every.sort_values("x", kind="stable"))
+
+
+def error_kinds(sweep: Sweep) -> pd.DataFrame:
+    """TIDE's kinds of error in points, of the primary metric's task: a row for each cell, a column for each kind."""
+    task = sweep.primary_metric.split("/")[0]
+    points = _of_cells(sweep, sweep.error_shift[sweep.error_shift["task"] == task])
+    kinds = list(dict.fromkeys(points["kind"]))
+    means = points.groupby(["cell", "kind"], sort=False)["value"].mean().unstack("kind")
+    return means.reindex(index=_order(sweep, means.index), columns=kinds)
+
+
+def class_differences(sweep: Sweep, most: int = 20) -> pd.DataFrame | None:
+    """Mean paired differences of each class's AP in points: a row for each cell, the classes that differ most first.
+
+    None with a single class, or without a baseline. most: classes.
+    """
+    task = sweep.primary_metric.split("/")[0]
+    metrics = [m for m in sweep.metrics if m.startswith(f"{task}/AP-")]
+    found: dict[str, dict[str, float]] = {}
+    for metric in metrics:
+        estimates = estimate(sweep.runs, grouping(sweep), metric)
+        found[metric.removeprefix(f"{task}/AP-")] = {
+            estimate_name(sweep, e): e.difference for e in estimates if e.difference is not None
+        }
+    table = pd.DataFrame(found).dropna(axis=1, how="all")
+    if table.empty or table.shape[1] < 2:
+        return None
+    largest = table.abs().max().sort_values(ascending=False, kind="stable").index[:most]
+    return table.loc[_order(sweep, table.index), largest]
+
+
+def costs(sweep: Sweep) -> pd.DataFrame:
+    """Cost of each training as a multiple of the baselines' mean: cell, what, value; one row for each training."""
+    trainings = sweep.cost[sweep.cost["phase"] == "train"].drop_duplicates("id").set_index("id")
+    runs = sweep.runs.assign(cell=cell_names(sweep)).drop_duplicates(["training_id", "cell"])
+    quiet = runs["training_id"][runs[SIGMA] == 0]
+    parts = []
+    for column, what in _COSTS.items():
+        reference = trainings[column].reindex(quiet).mean()
+        ratios = runs["training_id"].map(trainings[column]) / reference
+        parts.append(pd.DataFrame({"cell": runs["cell"], "what": what, "value": ratios}).dropna())
+    return _in_order(sweep, pd.concat(parts, ignore_index=True))
+
+
+_COSTS = {"iteration_seconds": "time of an iteration", "peak_memory": "peak memory"}
+
+
+def _named(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
+    kept = [f for f in factors if not (is_noise(f) and values[SIGMA] == 0)]
+    named = ", ".join(f"{f.rsplit('.', 1)[-1]} {shown(readable(values[f]))}" for f in kept)
+    if values[SIGMA] != 0:
+        return named
+    return f"{BASELINE}, {named}" if named else BASELINE
+
+
+def _of_cells(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:
+    """Points of runs, each with the cell that it belongs to; a run that cells share counts in each."""
+    keys = ["run_id", "sweep"] if "sweep" in points else ["run_id"]
+    return sweep.runs.assign(cell=cell_names(sweep))[[*keys, "cell"]].drop_duplicates().merge(points, on=keys)
+
+
+def _order(sweep: Sweep, cells: Any) -> list[str]:
+    there = set(cells)
+    return [name for name in dict.fromkeys(cell_names(sweep)) if name in there]
+
+
+def _in_order(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:
+    places = {name: place for place, name in enumerate(_order(sweep, points["cell"]))}
+    return points.sort_values("cell", key=lambda cells: cells.map(places), kind="stable", ignore_index=True)

@@ -1,0 +1,116 @@
+"""What is drawn is what the records say; what the records do not have is not drawn."""
+
+import numpy as np
+import pytest
+from sweep_factory import make_sweep
+
+from ablation import views
+from ablation.captions import CAPTIONS
+from ablation.figures import NAMES, figures
+from ablation.look import style
+from ablation.record import Status
+from ablation.results import Findings
+from ablation.table import load_sweep, load_sweeps
+
+GRID = {"noise.sigma": [0.0, 0.5, 1.0], "seed": [0, 1, 2]}
+LEVELS = {"noise.levels": [["p2"], ["p3"]], **GRID}
+
+
+@pytest.fixture
+def found(tmp_path):
+    """The findings of a synthetic sweep."""
+
+    def make(grid, **how):
+        return Findings.of(load_sweep(make_sweep(tmp_path / "s", grid, **how).folder))
+
+    return make
+
+
+def drawn(findings):
+    with style():
+        return dict(figures(findings))
+
+
+def numbers(figure):
+    """The numbers that a heat map has written, row by row."""
+    return [float(text.get_text()) for text in figure.axes[0].texts]
+
+
+def test_a_full_sweep_shows_everything_and_each_figure_has_a_caption(found):
+    assert set(drawn(found(LEVELS, is_full=True))) == set(NAMES) == set(CAPTIONS)
+
+
+def test_a_plain_sweep_shows_only_what_it_has(found):
+    assert set(drawn(found(GRID))) == {"metric_against_sigma", "differences", "losses"}
+
+
+def test_a_single_run_has_no_differences_to_show(found):
+    assert "differences" not in drawn(found({"noise.sigma": [0.0], "seed": [0]}, is_full=True))
+
+
+def test_nothing_finished_is_no_figure(found):
+    assert drawn(found(GRID, status=lambda _: Status.PLANNED, is_full=True)) == {}
+
+
+def test_the_map_of_levels_holds_the_paired_differences(found):
+    findings = found(LEVELS)
+    expected = [round(e.difference, 1) for e in findings.outcome.compared]
+    assert numbers(drawn(findings)["levels"]) == expected
+    assert len(expected) == 4
+
+
+def test_levels_are_no_map_where_something_else_differs_too(found):
+    assert views.by_level(found({"noise.when": ["train", "always"], **LEVELS})) is None
+
+
+def test_the_matrix_and_the_curves_hold_the_same_means(found):
+    findings = found(GRID, is_full=True)
+    matrix = views.train_by_test(findings.sweep)
+    assert matrix.index.tolist() == ["baseline", "sigma 0.5", "sigma 1"]
+    assert matrix.columns.tolist() == ["0", "0.25", "0.5", "1"]
+    runs = findings.sweep.runs
+    clean = runs[runs["noise.sigma"] == 0]["segm/AP"].mean()
+    assert matrix.loc["baseline", "0.5"] == pytest.approx(clean - 4)
+    figures_ = drawn(findings)
+    assert numbers(figures_["test_matrix"]) == [round(v, 1) for v in matrix.to_numpy().ravel()]
+    lines = {line.get_label(): line.get_ydata() for line in figures_["test_noise"].axes[0].lines}
+    assert np.allclose(lines["sigma 1"], matrix.loc["sigma 1"])
+
+
+def test_a_corruption_starts_at_the_clean_image(found):
+    findings = found(GRID, is_full=True)
+    points = views.corruption_curves(findings.sweep)
+    fog = points[(points["corruption"] == "fog") & (points["cell"] == "baseline")]
+    assert fog["x"].tolist() == [0, 1, 3, 5]
+    assert (fog["value"].iloc[0] - fog["value"]).round(6).tolist() == [0, 1.5, 4.5, 7.5]
+
+
+def test_a_cell_of_the_forest_is_filled_only_when_it_is_claimed(found):
+    for seeds, is_claimed in (([0, 1, 2], False), (list(range(8)), True)):
+        findings = found({"noise.sigma": [0.0, 0.9, 1.0], "seed": seeds})
+        dot, _ = [line for line in drawn(findings)["differences"].axes[0].lines if line.get_marker() == "o"]
+        assert (dot.get_markerfacecolor() != "white") == is_claimed
+        assert dot.get_xdata()[0] == findings.outcome.compared[0].difference
+
+
+def test_the_validation_loss_stands_beside_the_training_loss(found):
+    left, right = drawn(found(GRID, is_full=True))["losses"].axes
+    assert "noise on" in left.get_title()
+    assert "noise off" in right.get_title()
+    assert left.get_ylim() == right.get_ylim()
+
+
+def test_costs_are_multiples_of_the_baseline(found):
+    costs = views.costs(found(GRID, is_full=True).sweep)
+    means = costs.groupby(["what", "cell"])["value"].mean()
+    assert means["time of an iteration", "baseline"] == 1
+    assert means["time of an iteration", "sigma 1"] == pytest.approx(0.26 / 0.25)
+    assert means["peak memory", "sigma 1"] == pytest.approx(920 / 900)
+
+
+def test_sweeps_side_by_side_are_cells_of_their_own(tmp_path):
+    for name in ("one", "two"):
+        make_sweep(tmp_path / name, GRID, is_full=True, base={"schedule.iterations": len(name)})
+    both = Findings.of(load_sweeps([tmp_path / "one", tmp_path / "two"]))
+    assert views.train_by_test(both.sweep).index.tolist()[:2] == ["baseline, sweep one", "sweep one, sigma 0.5"]
+    assert set(drawn(both)) == set(NAMES) - {"levels"}
