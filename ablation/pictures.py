@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -112,11 +111,12 @@ def write_pictures(pictures: Sequence[Picture], paths: RunPaths) -> None:
         return
     writer = FileWriter(str(paths.folder))
     for picture in pictures:
-        pixels, coded = drawn(picture), io.BytesIO()
-        Image.fromarray(pixels).save(coded, "PNG", compress_level=3)  # the usual 6 takes four times as long
+        pixels = drawn(picture)
+        # Pillow takes three times as long.
+        coded = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
         with replacing(paths.pictures / f"{picture.image_id}.png") as temporary:
-            temporary.write_bytes(coded.getvalue())
-        image = Summary.Image(height=pixels.shape[0], width=pixels.shape[1], encoded_image_string=coded.getvalue())
+            temporary.write_bytes(coded)
+        image = Summary.Image(height=pixels.shape[0], width=pixels.shape[1], encoded_image_string=coded)
         writer.add_summary(Summary(value=[Summary.Value(tag=f"pictures/{picture.image_id}", image=image)]))
     writer.close()
 

@@ -29,6 +29,19 @@ def training_of(sweep, record):
     return read_record(sweep.training(record.training_id).record, TrainingRecord)
 
 
+def test_a_run_leaves_what_it_cost_its_kinds_of_error_and_pictures(run, sweep):
+    record = run("noise.sigma=0", "evaluation.pictures=2", "evaluation.corruptions=[contrast]")
+    read = read_record(sweep.run(record.run_id).record, RunRecord)
+    assert read == record
+    assert len(list(sweep.run(record.run_id).pictures.glob("*.png"))) == 2
+    assert set(read.error_shift) == {"bbox", "segm"}
+    assert set(read.error_shift["bbox"]) == {"Cls", "Loc", "Both", "Dupe", "Bkg", "Miss", "FalsePos", "FalseNeg"}
+    assert [(cell.corruption, cell.severity) for cell in read.corruptions] == [("contrast", s) for s in range(1, 6)]
+    assert 0 < read.evaluation_seconds < read.seconds
+    for memory in (read.peak_memory, training_of(sweep, record).peak_memory):
+        assert 100 < memory < 100_000  # MiB
+
+
 def test_a_run_leaves_record_config_log_metrics_and_events(run, sweep):
     record = run("noise.sigma=0.5", "noise.when=always")
     assert read_record(sweep.run(record.run_id).record, RunRecord) == record
