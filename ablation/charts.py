@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+_MOST_LINES = 16  # cells in one panel; of more, as many at even distances
 _NAME_WIDTH = 34  # characters of a cell's name before it is folded
 
 
@@ -105,9 +106,10 @@ def cell_lines(points: pd.DataFrame, panel: str, metric: str, x: str) -> Figure:
 
     points: columns cell, x, value (percent) and `panel`. x: what the axis shows.
     """
-    cells = hue_values(points, "cell")
+    cells = thinned(hue_values(points, "cell"), _MOST_LINES)
     looks = _looks(cells)
     named = set(thinned(cells))
+    points = points[points["cell"].isin(cells)]
 
     def draw(part: pd.DataFrame, ax: Axes) -> None:
         for cell in hue_values(part, "cell"):
@@ -130,6 +132,7 @@ def kind_dots(table: pd.DataFrame, unit: str) -> Figure:
     """A place for each column and a mark for each cell: table as from views.error_kinds."""
     figure = Figure(figsize=(6.4, 3.0 + 0.15 * min(len(table), MANY)), layout="constrained")
     ax = figure.subplots()
+    table = table.loc[thinned(list(table.index), _MOST_LINES)]
     looks, named = _looks(list(table.index)), set(thinned(list(table.index)))
     shifts = np.linspace(-0.3, 0.3, len(table)) if len(table) > 1 else [0.0]
     for cell, values, shift in zip(table.index.tolist(), table.to_numpy(dtype=float), shifts, strict=True):

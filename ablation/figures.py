@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from ablation import charts, plots, views
@@ -22,6 +23,7 @@ NAMES = (
 )
 _MOST_ROWS = 60  # more would be a poster; the tables hold them all
 _MOST_CELLS = 24
+_MOST_POINTS = 200_000
 _LOSSES = {"total_loss": "training loss, noise on", "validation/total_loss": "loss on test images, noise off"}
 
 
@@ -109,6 +111,9 @@ def _loss_figure(sweep: Sweep, curves: pd.DataFrame) -> Figure:
     factors = _training_factors(sweep)
     others = [f for f in factors if f != SIGMA]
     hue = SIGMA if SIGMA in factors else next(iter(others), None)
+    if len(curves) > _MOST_POINTS:  # every nth logged iteration of all: more are not told apart
+        iterations = np.sort(curves["iteration"].unique())
+        curves = curves[curves["iteration"].isin(iterations[:: len(curves) // _MOST_POINTS + 1])]
     # A training id names its content: where two sweeps hold the same training, one of the copies is enough.
     points = curves.drop_duplicates(["training_id", "metric", "iteration"])
     points = points[["training_id", "iteration", "value"]].assign(loss=points["metric"].map(_LOSSES))

@@ -61,7 +61,7 @@ def cost(shelf: Shelf, curves: pd.DataFrame) -> pd.DataFrame:
 
     iteration_seconds: median of what the training logged, NaN for an evaluation. curves: those of the trainings.
     """
-    logged = curves[curves["metric"] == "time"].groupby("training_id")["value"].median().to_dict()
+    logged = curves[curves["metric"] == "time"].groupby("training_id", observed=True)["value"].median().to_dict()
     rows = [
         ("eval", r.run_id, r.evaluation_seconds, r.peak_memory, math.nan)
         if isinstance(r, RunRecord)

@@ -162,11 +162,11 @@ def colours(values: Sequence[Any], is_strength: bool) -> list[Any]:
     return [chosen.get(v, BASELINE) for v in values]
 
 
-def thinned(values: Sequence[Any]) -> list[Any]:
-    """All of a few values; of many, those that a legend has room for, both ends among them."""
-    if len(values) <= MANY + 2:
+def thinned(values: Sequence[Any], most: int = MANY) -> list[Any]:
+    """All of a few values; of many, about `most`, by default what a legend has room for, both ends among them."""
+    if len(values) <= most + 2:
         return list(values)
-    picks = np.unique(np.linspace(0, len(values) - 1, MANY).round().astype(int))
+    picks = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
     return [values[i] for i in picks]
 
 

@@ -6,12 +6,10 @@ pandas and matplotlib are imported inside functions: `--help` answers at once, a
 from __future__ import annotations
 
 import argparse
-import csv
-import io
 import sys
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ablation.errors import AblationError
 from ablation.record import SweepPaths, replacing, write_text
@@ -81,7 +79,7 @@ def _write(findings: Findings, out: Path) -> Path:
     sweep = findings.sweep
     drawn = _draw(findings, out / "figures")
     write_text(out / "runs.csv", _csv(sweep.runs))
-    write_text(out / "curves.csv", _long_csv(sweep.curves))
+    _write_long(sweep.curves, out / "curves")
     write_text(out / "differences.csv", _csv(_differences(findings)))
     for name, frame in (("grid", sweep.grid), ("corruptions", sweep.corruptions), ("errors", sweep.error_shift)):
         if not frame.empty:
@@ -122,24 +120,16 @@ def _csv(frame: pd.DataFrame) -> str:
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _long_csv(frame: pd.DataFrame) -> str:
-    """As _csv, in half the time, for millions of rows that repeat few names and have no gap."""
-    columns = [_texts(frame[name]) for name in frame]
-    lines = [",".join(row) for row in zip(*columns, strict=True)]
-    return "\n".join([",".join(frame.columns), *lines, ""])
+def _write_long(frame: pd.DataFrame, path: Path) -> None:
+    """As CSV and Parquet, for millions of rows."""
+    import pyarrow
+    from pyarrow import csv, parquet
 
-
-def _texts(column: pd.Series[Any]) -> Iterator[str]:
-    values = column.tolist()
-    if column.dtype.kind != "O":
-        return map(repr, values)
-    return map({name: _quoted(name) for name in column.unique()}.__getitem__, values)
-
-
-def _quoted(name: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="").writerow([name])
-    return text.getvalue()
+    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    with replacing(path.with_suffix(".csv")) as temporary:
+        csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
+    with replacing(path.with_suffix(".parquet")) as temporary:
+        parquet.write_table(table, temporary)
 
 
 def _differences(findings: Findings) -> pd.DataFrame:
