@@ -104,7 +104,7 @@ def fitted(cfg: DictConfig, contents: Contents, schedule: ScheduleConfig) -> Non
         logger.warning("The training data have boxes only: the mask head is left out.")
         for key in _MASKS:
             cfg.model.roi_heads.pop(key, None)
-        mapper.use_instance_mask = False
+        mapper.use_instance_mask = mapper.recompute_boxes = False
     if contents.has_rle:
         mapper.instance_mask_format = "bitmask"
     _apply_schedule(cfg, schedule, contents)
