@@ -27,6 +27,7 @@ from ablation.progress import Progress
 from ablation.record import GridScore, LevelTelemetry
 from ablation.scoring import Matches
 from ablation.scoring.matching import Task
+from ablation.semantic_scores import semantic_evaluator, semantic_metrics
 
 logger = logging.getLogger(__name__)
 
@@ -111,12 +112,14 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     keypoints = _keypoints(name, detector) if detector.has_keypoints and contents.keypoints else None
     mapper = detector.mapper(name, augmented=False, annotated=False)
     loader = evaluation_loader(mapper, name, config.evaluation.batch_size, detector.feed.workers)
-    _infer(model, loader, passes, keypoints)
+    labels = semantic_evaluator(split, detector.semantic) if detector.semantic and split.sem_seg else None
+    _infer(model, loader, passes, [evaluator for evaluator in (keypoints, labels) if evaluator])
     for one in passes:
         one.injection.check_applied()
     matches: dict[str, Matches] = {task: own.detections.matches(task) for task in tasks}
     metrics = {key: value for task in tasks for key, value in scores(matches[task], task).items()}
     metrics |= _keypoint_metrics(keypoints) if keypoints else {}
+    metrics |= semantic_metrics(labels) if labels else {}
     found = {id(one): _scored(one, tasks) for one in passes if one is not own} | {id(own): dict(metrics)}
     grid = tuple(
         GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[id(one)], one.injection.telemetry())
@@ -127,8 +130,8 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     return Evaluation(metrics, flags, own.injection.telemetry(), matches, grid)
 
 
-def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], keypoints: Any) -> None:
-    """Ask the model about each batch once for each pass."""
+def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], evaluators: Sequence[Any]) -> None:
+    """Ask the model about each batch once for each pass; detectron2's evaluators see what the first one gave."""
     model.eval()
     with torch.no_grad(), SharedFeatures(model) as shared:
         for batch in _reported(loader):
@@ -141,8 +144,8 @@ def _infer(model: nn.Module, loader: Any, passes: Sequence[_Pass], keypoints: An
                 if one.injection.is_inside_the_backbone:
                     shared.forget()
                 one.detections.add(batch, outputs)
-                if keypoints and number == 0:
-                    keypoints.process(batch, outputs)
+                for evaluator in evaluators if number == 0 else ():
+                    evaluator.process(batch, outputs)
 
 
 def _scored(one: _Pass, tasks: Sequence[Task]) -> dict[str, float | None]:

@@ -17,7 +17,8 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.datasets.annotations import Split, check
+from ablation.datasets.annotations import Contents, Split, check
+from ablation.datasets.semantic import label_file
 from ablation.detector import Feed, Mapper
 
 logger = logging.getLogger(__name__)
@@ -28,17 +29,37 @@ Batch = list[dict[str, Any]]
 def register(split: Split) -> str:
     """Make a split known to detectron2 under its paths; the name to use. Repeating it is harmless."""
     annotations, images = str(split.annotations), str(split.images)
-    name = f"{annotations} with the images of {images}"
+    labels = f" and the semantic labels of {split.sem_seg}" if split.sem_seg else ""
+    name = f"{annotations} with the images of {images}{labels}"
     if name not in DatasetCatalog.list():
         contents = check(split)
         for remark in contents.remarks:
             logger.warning("%s: %s", split.annotations, remark)
-        DatasetCatalog.register(name, lambda: load_coco_json(annotations, images, name))
+        DatasetCatalog.register(name, lambda: _loaded(split, contents, name))
         metadata = MetadataCatalog.get(name)
         metadata.set(json_file=annotations, image_root=images, evaluator_type="coco")
         if contents.keypoints:
             metadata.set(keypoint_names=contents.keypoints, keypoint_flip_map=list(contents.flips))
     return name
+
+
+def register_semantic(split: Split, classes: int, ignore_value: int) -> str:
+    """Make the semantic labels of a split known to detectron2's evaluator, for a model of so many classes."""
+    whole = register(split)
+    name = f"{whole}, {classes} classes and {ignore_value}"
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get(whole))
+        MetadataCatalog.get(name).set(stuff_classes=[str(i) for i in range(classes)], ignore_label=ignore_value)
+    return name
+
+
+def _loaded(split: Split, contents: Contents, name: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = load_coco_json(str(split.annotations), str(split.images), name)
+    if split.sem_seg:
+        for entry in entries:
+            labels = label_file(split, contents.entries[entry["image_id"]].name)
+            entry["sem_seg_file_name"] = str(labels)  # a string, as in detectron2's own data sets
+    return entries
 
 
 def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
