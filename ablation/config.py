@@ -299,6 +299,7 @@ class ScheduleConfig(_Group):
     iterations: Annotated[int, Field(ge=0)] | None
     epochs: Annotated[float, Field(gt=0)] | None
     batch_size: Annotated[int, Field(ge=1)] | None
+    devices: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)] | None
     warmup: Annotated[int, Field(ge=0)] | None
     decay: Literal["step", "cosine"] | None
@@ -313,7 +314,22 @@ class ScheduleConfig(_Group):
                 f"schedule.iterations={self.iterations} and schedule.epochs={self.epochs:g} both set the length. "
                 "Give one of them."
             )
+        if self.batch_size is not None:
+            self.share(self.batch_size)
         return self
+
+    def share(self, batch_size: int) -> int:
+        """Images of a batch that each device gets.
+
+        Raises:
+            ValueError: they cannot be shared out evenly.
+        """
+        if batch_size % self.devices:
+            raise ValueError(
+                f"schedule.batch_size must be a multiple of schedule.devices={self.devices}, got {batch_size}: each "
+                "device takes an equal share of the batch."
+            )
+        return batch_size // self.devices
 
     def length(self, images: int, batch_size: int) -> int | None:
         """Iterations that were asked for, an epoch being once through the images; None for those of the config."""
@@ -431,10 +447,12 @@ class RunConfig(_Group):
                 "would never be reached."
             )
         built = self.noise.build()
-        if built is not None and built.needs_batch and self.schedule.batch_size == 1:
+        size, devices = self.schedule.batch_size, self.schedule.devices
+        if built is not None and built.needs_batch and size == devices:
+            shared = f" on {devices} devices" if devices > 1 else ""
             raise ValueError(
-                f"schedule.batch_size must be >= 2 for noise.type={self.noise.type}, got 1: it is made of differences "
-                "between the images of a batch."
+                f"schedule.batch_size must be >= {2 * devices} for noise.type={self.noise.type}{shared}, got {size}: "
+                "it is made of differences between the images of a batch."
             )
         return self
 

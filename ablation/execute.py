@@ -26,6 +26,7 @@ from ablation.detector import Detector
 from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
+from ablation.ranks import train_on_devices
 from ablation.record import (
     Record,
     RunPaths,
@@ -151,14 +152,11 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
 
 def _fitted(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
     """A model that was trained, and what its record says of that."""
+    if config.schedule.devices > 1:
+        told = train_on_devices(config, paths)
+        return _loaded(detector, paths), told
     training = Training(config, detector, paths)
-    model = training.run()
-    return model, {
-        "iterations": training.iterations,
-        "losses": training.losses,
-        "weights": training.started_from,
-        "telemetry": training.telemetry,
-    }
+    return training.run(), training.told()
 
 
 def _as_it_is(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:

@@ -49,6 +49,10 @@ def detector(config: RunConfig, contents: Contents) -> Detector:
             f"model={config.model.name} predicts keypoints, and the category of {config.dataset.name} names none. "
             "Give data with keypoints, or another model."
         )
+    try:
+        config.schedule.share(found.feed.batch_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     if found.semantic is not None:
         _check_semantic(config, found, found.semantic)
     return found

@@ -6,7 +6,7 @@ import copy
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator
 
     Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from
     a seed of its own, made of the training's seed and the item's number, so that batch i is the same after a
-    resumption and for any number of workers.
+    resumption and for any number of workers. Each of several ranks gets its share of the batch.
     """
     dicts = get_detection_dataset_dicts(name, filter_empty=feed.filters_empty)
     _pack_polygons(dicts)
@@ -107,12 +107,13 @@ def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
 def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, feed: Feed) -> Iterator[list[tuple[int, int]]]:
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
-        for number, i in enumerate(TrainingSampler(len(dicts), seed=seed))
+        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
     )
+    size = feed.batch_size // comm.get_world_size()
     if feed.groups_by_aspect:
-        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, feed.batch_size)
+        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, size)
     else:
-        groups = iter(lambda: list(islice(items, feed.batch_size)), [])
+        groups = iter(lambda: list(islice(items, size)), [])
     for group in groups:
         yield [entry["item"] for entry in group]
 
