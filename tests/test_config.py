@@ -145,7 +145,8 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
         (
             ["+schedule.cycles=3"],
             "schedule.cycles is not a key. Allowed: schedule.iterations, schedule.epochs, schedule.batch_size, "
-            "schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, schedule.clip_norm, schedule.amp.",
+            "schedule.devices, schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, "
+            "schedule.clip_norm, schedule.amp.",
         ),
         (
             ["noise.when=eval", "noise.schedule.start=3"],
