@@ -24,11 +24,11 @@ Phase = Literal["train", "eval"]
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 _DEVICE = r"^(auto|cpu|cuda)$"
-_METRIC = r"^(bbox|segm|keypoints)/AP(50|75|s|m|l)?$"
+_METRIC = r"^((bbox|segm|keypoints)/AP(50|75|s|m|l)?|sem_seg/mIoU)$"
 _PATTERNS = {
     _NAME: "letters, digits and . _ + - only, a letter or digit first",
     _DEVICE: "auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1])",
-    _METRIC: "bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP)",
+    _METRIC: "bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP), or sem_seg/mIoU",
 }
 _TYPES = {
     "int_type": "a whole number",
@@ -139,27 +139,43 @@ class _CocoFormat(_Group):
 
 
 class CocoConfig(_CocoFormat):
-    """The usual tree of COCO: root/annotations/instances_train2017.json, root/train2017, the same for val."""
+    """The usual tree of COCO: root/annotations/instances_train2017.json, root/train2017, the same for val.
+
+    sem_seg: with the semantic labels of root/panoptic_stuff_train2017.
+    """
 
     type: Literal["coco"]
     root: str
     year: int
+    sem_seg: bool
 
 
 class CocoJsonConfig(_CocoFormat):
-    """COCO-format files by path; without a test file, test_share of the images are set apart by draw_seed."""
+    """COCO-format files by path; without a test file, test_share of the images are set apart by draw_seed.
+
+    train_sem_seg, test_sem_seg: folders with a PNG of semantic labels for each image, null for none.
+    """
 
     type: Literal["coco_json"]
     train_json: str
     train_images: str
     test_json: str | None
     test_images: str | None
+    train_sem_seg: str | None
+    test_sem_seg: str | None
     test_share: Annotated[float, Field(gt=0, lt=1)] | None
 
     @model_validator(mode="after")
     def _check_test_set(self) -> CocoJsonConfig:
         given = {"dataset.test_json": self.test_json, "dataset.test_images": self.test_images}
         _check_test_set(given, self.test_share, whole="dataset.train_json")
+        is_asked = self.train_sem_seg is not None and self.test_share is None
+        if (self.test_sem_seg is not None) != is_asked:
+            raise ValueError(
+                f"dataset.test_sem_seg must be {'given' if is_asked else 'null'} with dataset.train_sem_seg="
+                f"{self.train_sem_seg or 'null'} and dataset.test_share={self.test_share or 'null'}, got "
+                f"{self.test_sem_seg or 'null'}: both splits have semantic labels, or none has."
+            )
         return self
 
 
@@ -291,6 +307,7 @@ class ScheduleConfig(_Group):
     iterations: Annotated[int, Field(ge=0)] | None
     epochs: Annotated[float, Field(gt=0)] | None
     batch_size: Annotated[int, Field(ge=1)] | None
+    devices: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)] | None
     warmup: Annotated[int, Field(ge=0)] | None
     decay: Literal["step", "cosine"] | None
@@ -305,7 +322,22 @@ class ScheduleConfig(_Group):
                 f"schedule.iterations={self.iterations} and schedule.epochs={self.epochs:g} both set the length. "
                 "Give one of them."
             )
+        if self.batch_size is not None:
+            self.share(self.batch_size)
         return self
+
+    def share(self, batch_size: int) -> int:
+        """Images of a batch that each device gets.
+
+        Raises:
+            ValueError: they cannot be shared out evenly.
+        """
+        if batch_size % self.devices:
+            raise ValueError(
+                f"schedule.batch_size must be a multiple of schedule.devices={self.devices}, got {batch_size}: each "
+                "device takes an equal share of the batch."
+            )
+        return batch_size // self.devices
 
     def length(self, images: int, batch_size: int) -> int | None:
         """Iterations that were asked for, an epoch being once through the images; None for those of the config."""
@@ -443,10 +475,12 @@ class RunConfig(_Group):
                 "would never be reached."
             )
         built = self.noise.build()
-        if built is not None and built.needs_batch and self.schedule.batch_size == 1:
+        size, devices = self.schedule.batch_size, self.schedule.devices
+        if built is not None and built.needs_batch and size == devices:
+            shared = f" on {devices} devices" if devices > 1 else ""
             raise ValueError(
-                f"schedule.batch_size must be >= 2 for noise.type={self.noise.type}, got 1: it is made of differences "
-                "between the images of a batch."
+                f"schedule.batch_size must be >= {2 * devices} for noise.type={self.noise.type}{shared}, got {size}: "
+                "it is made of differences between the images of a batch."
             )
         return self
 

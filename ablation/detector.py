@@ -30,11 +30,24 @@ class Feed:
     workers: int
 
 
+@dataclass(frozen=True)
+class SemanticHead:
+    """What labels every pixel: classes, how many; ignore_value: of the pixels that are not learnt from.
+
+    needs_masks: whether detectron2 puts masks of objects above the stuff, as for panoptic segmentation.
+    """
+
+    classes: int
+    ignore_value: int
+    needs_masks: bool
+
+
 class Detector(ABC):
     """A detectron2 config fitted to the data and the schedule.
 
     iterations: of the training; weights: where it starts from, '' for nowhere; is_amp: mixed precision;
     has_masks, has_keypoints: what it predicts besides boxes; oks_sigmas: one for each keypoint, () for COCO's own.
+    semantic: what labels stuff, None where nothing does.
     """
 
     iterations: int
@@ -42,6 +55,7 @@ class Detector(ABC):
     is_amp: bool
     has_masks: bool
     has_keypoints: bool
+    semantic: SemanticHead | None
     oks_sigmas: tuple[float, ...]
     feed: Feed
 

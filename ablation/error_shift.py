@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as masks
 
-from ablation.scoring.matching import Task, as_rle
+from ablation.scoring.matching import Task, truth_mask
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -117,7 +117,7 @@ def _shapes(entries: Sequence[Mapping[str, Any]], size: Any, task: Task, positio
         np.array([positions[entry["category_id"]] for entry in entries], np.int64),
         np.array([entry.get("score", 0.0) for entry in entries], np.float64),
         np.array([bool(entry.get("iscrowd", 0)) for entry in entries], bool),
-        [entry["bbox"] if task == "bbox" else as_rle(entry["segmentation"], size) for entry in entries],
+        [entry["bbox"] if task == "bbox" else truth_mask(entry, size) for entry in entries],
     )
 
 

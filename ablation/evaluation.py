@@ -30,6 +30,7 @@ from ablation.record import CorruptionScore, GridScore, LevelTelemetry
 from ablation.robustness import under_corruption, under_noise
 from ablation.scoring import Matches
 from ablation.scoring.matching import Task
+from ablation.semantic_scores import semantic_evaluator, semantic_metrics
 
 Watcher = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
@@ -131,7 +132,9 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
     loader, conditions = load(mapper), config.evaluation.conditions()
     countdown = Countdown(len(loader) * (len(passes) + len(conditions)))
-    _infer(model, loader, passes, countdown, [album.add, *([keypoints.process] if keypoints else [])])
+    labels = semantic_evaluator(split, detector.semantic) if detector.semantic and split.sem_seg else None
+    watchers = [album.add, *(evaluator.process for evaluator in (keypoints, labels) if evaluator)]
+    _infer(model, loader, passes, countdown, watchers)
     corruptions = []
     for corruption, severity in conditions:
         one = asked(config.noise, 0)
@@ -147,6 +150,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
         for cell, one in zip(config.evaluation.noise_grid.cells(), cells, strict=True)
     )
     metrics = of_own | (_keypoint_metrics(keypoints) if keypoints else {})
+    metrics |= semantic_metrics(labels) if labels else {}
     metrics |= under_noise(grid, found[clean] if clean else None, tasks)
     metrics |= under_corruption(corruptions, of_own, tasks)
     return Evaluation(

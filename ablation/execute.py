@@ -30,6 +30,7 @@ from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
 from ablation.identity import identify
 from ablation.pictures import write_pictures
+from ablation.ranks import train_on_devices
 from ablation.record import (
     Record,
     RunPaths,
@@ -157,7 +158,8 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
         _forget_peak_memory()
         model, told = _fitted(config, detector, paths) if detector.iterations else _as_it_is(config, detector)
         save_weights(model, paths.weights)
-    done = _ended(start, Status.COMPLETED, peak_memory=_peak_memory(config), **told)
+    peak = _peak_memory(config) if config.schedule.devices == 1 else None  # several ranks have one each
+    done = _ended(start, Status.COMPLETED, peak_memory=peak, **told)
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
@@ -165,14 +167,11 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
 
 def _fitted(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
     """A model that was trained, and what its record says of that."""
+    if config.schedule.devices > 1:
+        told = train_on_devices(config, paths)
+        return _loaded(detector, paths), told
     training = Training(config, detector, paths)
-    model = training.run()
-    return model, {
-        "iterations": training.iterations,
-        "losses": training.losses,
-        "weights": training.started_from,
-        "telemetry": training.telemetry,
-    }
+    return training.run(), training.told()
 
 
 def _as_it_is(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:

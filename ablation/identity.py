@@ -38,7 +38,7 @@ def identify(config: RunConfig) -> Identity:
     noise = config.noise
     training_content = {
         "model": model_fingerprint(config.model),
-        "schedule": config.schedule.model_dump(exclude_none=True),
+        "schedule": _schedule_content(config),
         "data": fingerprint(config.dataset, "train"),
         "seed": config.seed,
         "noise": _noise_content(config, "train"),
@@ -61,6 +61,13 @@ def identify(config: RunConfig) -> Identity:
         model=_digest({"model": training_content["model"]}),
         data=_digest({"train": training_content["data"], "test": run_content["data"]}),
     )
+
+
+def _schedule_content(config: RunConfig) -> Mapping[str, Any]:
+    content = config.schedule.model_dump(exclude_none=True)
+    if config.schedule.devices == 1:
+        del content["devices"]
+    return content
 
 
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -187,7 +188,9 @@ class Injection:
 
     def _perturbed_batch(self, level: str, x: Tensor) -> Tensor:
         noise = self._scheduled()
-        key = ("train", self._seed, self.iteration)
+        key: tuple[object, ...] = ("train", self._seed, self.iteration)
+        if rank := comm.get_rank():  # each device has draws of its own
+            key = (*key, f"rank {rank}")
         if noise is None or not self._is_acting(x.device, *key):
             return x
         generator = self._generator(x.device, *key, level)

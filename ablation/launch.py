@@ -60,11 +60,15 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Limits:
-    """When to give up: seconds per task (None: never), retries per task, failures per sweep (None: any number)."""
+    """When to give up: seconds per task (None: never), retries per task, failures per sweep (None: any number).
+
+    is_joint: no task is of use without the others, so the first failure ends them all.
+    """
 
     timeout: float | None = None
     retries: int = 0
     max_failures: int | None = None
+    is_joint: bool = False
 
 
 class Watcher(Protocol):
@@ -95,6 +99,7 @@ class _Worker:
     failure: Failure | None = None
     has_result: bool = False
     timed_out: bool = False
+    is_given_up: bool = False
 
 
 def preload(modules: Sequence[str]) -> None:
@@ -205,6 +210,10 @@ class _Pool:
             self._waiting.append((index, worker.task, worker.attempt + 1))
             return
         self._failures += is_failed
+        if failure and self._limits.is_joint:
+            for other in self._running.values():
+                other.is_given_up = True
+                other.process.kill()
         outcome = Outcome(worker.task, worker.result, failure, time.monotonic() - worker.started)
         self._outcomes[index] = outcome
         if self._watcher:
@@ -248,6 +257,8 @@ def _death(worker: _Worker, limits: Limits, is_stopping: bool) -> Failure:
     code, log = worker.process.exitcode, str(worker.task.log)
     if worker.timed_out:
         return Failure("timeout", f"Stopped after {limits.timeout:g} s without an end.", "Raise the timeout.", log)
+    if worker.is_given_up:
+        return Failure("joint", "Ended because another one had failed.", "See what failed first.", log)
     if is_stopping:
         return Failure("interrupted", "Interrupted.", "Repeat the same command; it goes on from there.", log)
     if code == -signal.SIGKILL:

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ablation.config import ScheduleConfig, flattened
 from ablation.datasets.annotations import Contents
-from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, clipped, refused
+from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, SemanticHead, clipped, refused
 from ablation.errors import ConfigError
 from ablation.record import replacing
 
@@ -46,7 +46,12 @@ class LazyDetector(Detector):
         self.is_amp = cfg.train.amp.enabled
         self.has_masks = _selected(cfg, "model.roi_heads.mask_head") is not None
         self.has_keypoints = _selected(cfg, "model.roi_heads.keypoint_head") is not None
-        self.oks_sigmas = tuple(_selected(cfg, "dataloader.evaluator.kpt_oks_sigmas") or ())
+        head = _selected(cfg, "model.sem_seg_head")
+        is_panoptic = _selected(cfg, "model.roi_heads") is not None
+        self.semantic = SemanticHead(head.num_classes, head.ignore_value, is_panoptic) if head is not None else None
+        evaluator = _selected(cfg, "dataloader.evaluator")  # of a panoptic model a list of them
+        sigmas = evaluator.get("kpt_oks_sigmas") if isinstance(evaluator, DictConfig) else None
+        self.oks_sigmas = tuple(sigmas or ())
         loader = cfg.dataloader.train
         self.feed = Feed(
             loader.total_batch_size,
@@ -104,7 +109,7 @@ def fitted(cfg: DictConfig, contents: Contents, schedule: ScheduleConfig) -> Non
         logger.warning("The training data have boxes only: the mask head is left out.")
         for key in _MASKS:
             cfg.model.roi_heads.pop(key, None)
-        mapper.use_instance_mask = False
+        mapper.use_instance_mask = mapper.recompute_boxes = False
     if contents.has_rle:
         mapper.instance_mask_format = "bitmask"
     _apply_schedule(cfg, schedule, contents)

@@ -13,8 +13,10 @@ from torch import nn
 
 from ablation import lazy, yacs
 from ablation.config import ModelConfig, RunConfig
+from ablation.datasets import semantic
 from ablation.datasets.annotations import Contents
-from ablation.detector import Detector
+from ablation.datasets.files import SPLITS, locate
+from ablation.detector import Detector, SemanticHead
 from ablation.errors import ConfigError
 from ablation.levels import Levels
 from ablation.locate import config_file, weights_file
@@ -47,7 +49,38 @@ def detector(config: RunConfig, contents: Contents) -> Detector:
             f"model={config.model.name} predicts keypoints, and the category of {config.dataset.name} names none. "
             "Give data with keypoints, or another model."
         )
+    try:
+        config.schedule.share(found.feed.batch_size)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    if found.semantic is not None:
+        _check_semantic(config, found, found.semantic)
     return found
+
+
+def _check_semantic(config: RunConfig, found: Detector, head: SemanticHead) -> None:
+    """Refuse data that a head for stuff cannot learn from or be measured on."""
+    model, data = config.model.name, config.dataset.name
+    if head.needs_masks and not found.has_masks:
+        raise ConfigError(
+            f"model={model} puts masks of objects above the stuff, and {data} has objects without a mask. Give masks "
+            "of all objects, or another model."
+        )
+    for name in SPLITS:
+        split = locate(config.dataset, name)
+        if split.sem_seg is None:
+            raise ConfigError(
+                f"model={model} learns semantic labels, and {data} has none. Give dataset=coco_json with "
+                "dataset.train_sem_seg and dataset.test_sem_seg, dataset=coco with dataset.sem_seg=true, or another "
+                "model."
+            )
+        values = [value for value in semantic.look(split).values if value != head.ignore_value]
+        if values and max(values) >= head.classes:
+            raise ConfigError(
+                f"model={model} labels {head.classes} classes, 0 to {head.classes - 1} (and {head.ignore_value} for "
+                f"none), and {split.sem_seg} holds {max(values)}. Set +model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES="
+                f"{max(values) + 1} (of a LazyConfig: model.sem_seg_head.num_classes), or mend the labels."
+            )
 
 
 def noise_levels(model: nn.Module) -> Levels:

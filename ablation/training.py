@@ -8,7 +8,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
@@ -17,9 +17,11 @@ from typing import Any
 import torch
 from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
 from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
+from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ablation import progress
 from ablation.config import RunConfig
@@ -46,19 +48,20 @@ class Training:
 
     def __init__(self, config: RunConfig, detector: Detector, paths: TrainingPaths) -> None:
         self._paths = paths
-        seed_all_rng(config.seed)
+        seed_all_rng(config.seed + comm.get_rank())
         # The order of construction is DefaultTrainer's, and so is the order of the draws.
         self.model: nn.Module = detector.build().train()
         self._optimizer = detector.optimizer(self.model)
         self._scheduler = detector.scheduler(self._optimizer)
         self._total = detector.iterations
         self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
-        state = _read_checkpoint(paths.checkpoint)
+        state = _read_in_turn(paths.checkpoint)
         self.iterations = state["iteration"] if state else 0
         name = register(locate(config.dataset, "train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
         batches = train_batches(detector.feed, mapper, name, self.iterations)
-        self.trainer: Any = (AMPTrainer if detector.is_amp else SimpleTrainer)(self.model, batches, self._optimizer)
+        kind = AMPTrainer if detector.is_amp else SimpleTrainer
+        self.trainer: Any = kind(_parallel(self.model), batches, self._optimizer)
         self.started_from: WeightsReport | None = None
         self.least_validation_loss = math.inf
         if state:
@@ -87,7 +90,8 @@ class Training:
         """
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)
-        _forget_after(self._paths.metrics, self.iterations)
+        if comm.is_main_process():
+            _forget_after(self._paths.metrics, self.iterations)
         self.register_hooks()
         with self._injection, self._stop:
             try:
@@ -98,8 +102,28 @@ class Training:
         self._injection.check_applied()
         return self.model
 
+    def told(self) -> dict[str, Any]:
+        """What the record of a finished training says of it."""
+        return {
+            "iterations": self.iterations,
+            "losses": self.losses,
+            "weights": self.started_from,
+            "telemetry": self.telemetry,
+        }
+
     def save(self) -> None:
-        """Write the checkpoint: model, optimiser, schedule, telemetry and the states of the global generators."""
+        """Write the checkpoint: model, optimiser, schedule, telemetry and the states of the global generators.
+
+        Every rank must call it; one writes.
+        """
+        generators = comm.gather(
+            {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
+        )
+        if comm.is_main_process():
+            self._write(generators)
+        comm.synchronize()  # no rank ends, and with it all of them, before the checkpoint is whole
+
+    def _write(self, generators: Sequence[Mapping[str, Any]]) -> None:
         state = {
             "iteration": self.iterations,
             "model": self.model.state_dict(),
@@ -108,8 +132,7 @@ class Training:
             "noise": self._injection.state_dict(),
             "least_validation_loss": self.least_validation_loss,
             "started_from": asdict(self.started_from) if self.started_from else None,
-            "cpu_generator": torch.get_rng_state(),
-            "cuda_generators": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "generators": generators,
         }
         if hasattr(self.trainer, "grad_scaler"):
             state["grad_scaler"] = self.trainer.grad_scaler.state_dict()
@@ -139,9 +162,10 @@ class Training:
         self.started_from = WeightsReport(**state["started_from"]) if state["started_from"] else None
         if "grad_scaler" in state:
             self.trainer.grad_scaler.load_state_dict(state["grad_scaler"])
-        torch.set_rng_state(state["cpu_generator"])
+        generators = state["generators"][comm.get_rank()]
+        torch.set_rng_state(generators["cpu"])
         if torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(state["cuda_generators"])
+            torch.cuda.set_rng_state_all(generators["cuda"])
 
     def register_hooks(self) -> None:
         """Give detectron2's trainer what goes around an iteration; `run` does it."""
@@ -149,6 +173,9 @@ class Training:
 
     def _hooks(self) -> list[HookBase]:
         period, folder = self._config.sweep.log_period, str(self._paths.folder)
+        bookkeeping = _Bookkeeping(self, self._stop, period, self._config.sweep.checkpoint_period)
+        if not comm.is_main_process():
+            return [LRScheduler(self._optimizer, self._scheduler), _NoiseIteration(self._injection), bookkeeping]
         writers = [
             JSONWriter(str(self._paths.metrics), window_size=period),
             TensorboardXWriter(folder, window_size=period, purge_step=self.iterations),
@@ -161,7 +188,7 @@ class Training:
             _NoiseIteration(self._injection),
             *validation,
             PeriodicWriter(writers, period=period),
-            _Bookkeeping(self, self._stop, period, self._config.sweep.checkpoint_period),
+            bookkeeping,
         ]
 
 
@@ -222,12 +249,13 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
         training, done, total = self._training, self.trainer.iter + 1, self.trainer.max_iter
         training.iterations = done
         is_last = done == total
-        if done % self._log_period == 0 or is_last:
+        if comm.is_main_process() and (done % self._log_period == 0 or is_last):
             training.losses = _smoothed(self.trainer.storage, self._log_period)
             self._report(done, total)
-        if self._stop.is_asked or (done % self._checkpoint_period == 0 and not is_last):
+        is_asked = any(comm.all_gather(self._stop.is_asked))  # all ranks stop at one iteration, or none
+        if is_asked or (done % self._checkpoint_period == 0 and not is_last):
             training.save()
-        if self._stop.is_asked:
+        if is_asked:
             raise Interrupted(f"Interrupted at iteration {done} of {total}; the checkpoint is saved.")
 
     def _report(self, done: int, total: int) -> None:
@@ -260,6 +288,24 @@ class _Stop:
 def _smoothed(storage: Any, window: int) -> dict[str, float]:
     latest = storage.latest_with_smoothing_hint(window)
     return {name: float(value) for name, (value, _) in latest.items() if "loss" in name}
+
+
+def _parallel(model: nn.Module) -> nn.Module:
+    """The model, whose gradients are averaged over the ranks where there are several."""
+    if comm.get_world_size() == 1:
+        return model
+    on_gpu = next(model.parameters()).is_cuda
+    return DistributedDataParallel(model, device_ids=[0] if on_gpu else None, broadcast_buffers=False)
+
+
+def _read_in_turn(path: Path) -> dict[str, Any] | None:
+    """The checkpoint; rank 0 looks first, so that the others find a torn one set aside."""
+    if comm.is_main_process():
+        state = _read_checkpoint(path)
+        comm.synchronize()
+        return state
+    comm.synchronize()
+    return _read_checkpoint(path)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any] | None:

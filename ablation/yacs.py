@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from ablation.config import ScheduleConfig, flattened
 from ablation.datasets.annotations import Contents
-from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, clipped, refused
+from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, SemanticHead, clipped, refused
 from ablation.errors import ConfigError
 from ablation.locate import needs_unsafe_loader
 from ablation.record import write_text
@@ -40,6 +40,7 @@ class YacsDetector(Detector):
         self.is_amp = cfg.SOLVER.AMP.ENABLED
         self.has_masks = cfg.MODEL.MASK_ON
         self.has_keypoints = cfg.MODEL.KEYPOINT_ON
+        self.semantic = _semantic_head(cfg)
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
         self.feed = Feed(
             cfg.SOLVER.IMS_PER_BATCH,
@@ -119,6 +120,14 @@ def untrained(cfg: CfgNode) -> nn.Module:
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return YacsDetector(cfg).build()
+
+
+def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
+    """That of detectron2's own architectures; every config has the keys, also where nobody reads them."""
+    if cfg.MODEL.META_ARCHITECTURE not in ("PanopticFPN", "SemanticSegmentor"):
+        return None
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, cfg.MODEL.META_ARCHITECTURE == "PanopticFPN")
 
 
 def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Contents) -> None:

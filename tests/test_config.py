@@ -116,7 +116,7 @@ def test_a_configuration_cannot_be_changed(compose):
             "evaluation.primary_metric",
             "AP",
             "evaluation.primary_metric must be bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl "
-            "(for example segm/AP), got 'AP'.",
+            "(for example segm/AP), or sem_seg/mIoU, got 'AP'.",
         ),
         ("evaluation.batch_size", 0, "evaluation.batch_size must be >= 1, got 0."),
         (
@@ -145,7 +145,8 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
         (
             ["+schedule.cycles=3"],
             "schedule.cycles is not a key. Allowed: schedule.iterations, schedule.epochs, schedule.batch_size, "
-            "schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, schedule.clip_norm, schedule.amp.",
+            "schedule.devices, schedule.lr, schedule.warmup, schedule.decay, schedule.weight_decay, "
+            "schedule.clip_norm, schedule.amp.",
         ),
         (
             ["noise.when=eval", "noise.schedule.start=3"],

@@ -145,6 +145,13 @@ def test_a_model_that_predicts_nothing_scores_zero_and_is_flagged(run, sweep):
     assert record.flags == ("no detections: every AP is 0",)
 
 
+def _of_folder(compose, micro, folder, tmp_path, *more):
+    model = [override for override in micro if not override.startswith("dataset.")]
+    data = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
+    data += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
+    return compose(*model, "dataset=coco_json", *data, f"sweep.root={tmp_path}/sweeps", "noise.sigma=0", *more)
+
+
 def test_boxes_alone_are_enough(compose, micro, coco_folder, tmp_path):
     def without_masks(data):
         for annotation in data["annotations"]:
@@ -152,10 +159,29 @@ def test_boxes_alone_are_enough(compose, micro, coco_folder, tmp_path):
                 del annotation[key]
 
     folder = coco_folder(edit=without_masks)
-    model = [override for override in micro if not override.startswith("dataset.")]
-    data = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
-    data += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
-    record = execute(compose(*model, "dataset=coco_json", *data, f"sweep.root={tmp_path}/sweeps", "noise.sigma=0.5"))
+    record = execute(_of_folder(compose, micro, folder, tmp_path))
+    assert "bbox/AP" in record.metrics
+    assert not any(name.startswith("segm") for name in record.metrics)
+
+
+@pytest.mark.parametrize("segmentation", [None, []], ids=["missing", "empty"])
+def test_crowds_without_a_mask_stop_neither_training_nor_the_scores_of_masks(
+    compose, micro, coco_folder, tmp_path, segmentation
+):
+    def edit(data):
+        crowd = data["annotations"][0]
+        crowd.update(iscrowd=1, segmentation=segmentation)
+        if segmentation is None:
+            del crowd["segmentation"]
+
+    record = execute(_of_folder(compose, micro, coco_folder(edit=edit), tmp_path))
+    assert record.status is Status.COMPLETED
+    assert {"bbox/AP", "segm/AP"} <= set(record.metrics)
+
+
+def test_masks_of_some_objects_only_leave_the_boxes(compose, micro, coco_folder, tmp_path):
+    folder = coco_folder(edit=lambda data: data["annotations"][1].pop("segmentation"))
+    record = execute(_of_folder(compose, micro, folder, tmp_path))
     assert "bbox/AP" in record.metrics
     assert not any(name.startswith("segm") for name in record.metrics)
 

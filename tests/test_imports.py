@@ -23,6 +23,7 @@ CHAINS = [
         {"record", "config", "noise"},
         {"injection", "models", "datasets"},
         {"training", "evaluation"},
+        {"ranks"},
         {"execute"},
     ],
     [{"record", "config"}, {"plan"}, {"sweep"}, {"run"}],

@@ -6,12 +6,14 @@ from pathlib import Path
 import detectron2
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
 from ablation import models, yacs
 from ablation.config import ModelConfig, validated
-from ablation.datasets.annotations import Contents
+from ablation.datasets.annotations import Contents, Split, check
+from ablation.datasets.catalog import register
 from ablation.errors import ConfigError
 from ablation.execute import execute
 from ablation.injection import Injection
@@ -185,6 +187,17 @@ def test_a_lazy_config_takes_the_schedule(compose, micro):
         scheduler.step()
     assert max(rates) == rates[5]
     assert rates[-1] < 0.001 * rates[5] * 2
+
+
+def test_a_lazy_config_that_takes_boxes_from_masks_takes_boxes_alone(compose, micro, coco_folder):
+    folder = coco_folder(edit=lambda data: data["annotations"][1].pop("segmentation"))
+    split = Split(folder / "train.json", folder / "images")
+    config = compose(*micro, "model.config=new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
+    detector = models.detector(validated(config), check(split))
+    name = register(split)
+    instances = detector.mapper(name, augmented=True, annotated=True)(DatasetCatalog.get(name)[0])["instances"]
+    assert not detector.has_masks
+    assert instances.has("gt_boxes") and not instances.has("gt_masks")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from hydra.version import VersionBase
 from hydra_plugins.ablation_sweep.pool import PoolLauncher
 
 import ablation
+from ablation.errors import ConfigError
 
 PLUGINS = Path(ablation.__file__).parent / "plugins"
 
@@ -36,6 +37,16 @@ def test_on_the_cpu_a_run_gets_cores_and_no_gpu():
     cores = len(os.sched_getaffinity(0))
     assert PoolLauncher(device="cpu", gpus=[0]).workers == cores
     assert PoolLauncher(gpus=[0, 1], runs_per_gpu=2).workers == 4
+
+
+def test_a_run_on_several_gpus_gets_a_group_of_its_own():
+    slots = PoolLauncher(gpus=[0, 1, 2, 3, 4], devices=2)._slots()
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0,1", "2,3"]
+
+
+def test_more_devices_than_gpus_are_refused():
+    with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, which is how many GPUs there are .* got 2"):
+        PoolLauncher(gpus=[0], devices=2).workers  # noqa: B018
 
 
 @pytest.mark.parametrize("launcher_name, overrides", [("pool_schema", ["hydra.launcher.workers=2"])])

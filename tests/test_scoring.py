@@ -11,6 +11,7 @@ import pytest
 from pycocotools import mask as masks
 from scoring_factory import random_case, reference, repeated
 
+from ablation.error_shift import error_shift
 from ablation.errors import DataError, RecordError
 from ablation.record import replacing
 from ablation.scoring import METRICS, Matches, accumulate, match, resampled
@@ -142,6 +143,29 @@ def test_missing_crowd_flags_and_areas_are_those_of_plain_boxes():
         del annotation["iscrowd"], annotation["area"]
     expected = _twelve(accumulate(match(ground_truth, detections, "bbox")))
     assert _equal(_twelve(accumulate(match(bare, detections, "bbox"))), expected)
+
+
+def test_a_crowd_without_a_mask_covers_its_box():
+    ground_truth, detections = random_case(5, "segm")
+    whole = copy.deepcopy(ground_truth)
+    crowds = [number for number, a in enumerate(ground_truth["annotations"]) if number % 3 == 0 or a["iscrowd"]]
+    for number in crowds:
+        x, y, width, height = ground_truth["annotations"][number]["bbox"]
+        outline = [x, y, x, y + height, x + width, y + height, x + width, y]
+        whole["annotations"][number].update(iscrowd=1, segmentation=[outline])
+        ground_truth["annotations"][number].update(iscrowd=1, segmentation=[])
+    del ground_truth["annotations"][crowds[0]]["segmentation"]
+    expected = reference(whole, detections, "segm")
+    assert _equal(_twelve(accumulate(match(ground_truth, detections, "segm"))), _percent(expected.stats))
+    assert error_shift(ground_truth, detections, "segm") == error_shift(whole, detections, "segm")
+
+
+def test_an_object_without_a_mask_cannot_be_scored_by_masks():
+    ground_truth, detections = random_case(4, "segm")
+    ground_truth["annotations"][0].update(iscrowd=0, id=77)
+    del ground_truth["annotations"][0]["segmentation"]
+    with pytest.raises(DataError, match=r"Annotation 77 has no segmentation"):
+        match(ground_truth, detections, "segm")
 
 
 def test_nothing_detected_scores_0_where_there_is_ground_truth():

@@ -19,10 +19,11 @@ from ablation.errors import DataError
 
 @dataclass(frozen=True)
 class Split:
-    """One COCO annotation file and the folder that its file names start from."""
+    """One COCO annotation file, the folder that its file names start from, and that of semantic labels, if any."""
 
     annotations: Path
     images: Path
+    sem_seg: Path | None = None
 
 
 class Entry(NamedTuple):

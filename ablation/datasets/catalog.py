@@ -6,7 +6,7 @@ import copy
 import logging
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.datasets.annotations import Split, check
+from ablation.datasets.annotations import Contents, Split, check
+from ablation.datasets.semantic import label_file
 from ablation.detector import Feed, Mapper
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,13 @@ Batch = list[dict[str, Any]]
 def register(split: Split) -> str:
     """Make a split known to detectron2 under its paths; the name to use. Repeating it is harmless."""
     annotations, images = str(split.annotations), str(split.images)
-    name = f"{annotations} with the images of {images}"
+    labels = f" and the semantic labels of {split.sem_seg}" if split.sem_seg else ""
+    name = f"{annotations} with the images of {images}{labels}"
     if name not in DatasetCatalog.list():
         contents = check(split)
         for remark in contents.remarks:
             logger.warning("%s: %s", split.annotations, remark)
-        DatasetCatalog.register(name, lambda: load_coco_json(annotations, images, name))
+        DatasetCatalog.register(name, lambda: _loaded(split, contents, name))
         metadata = MetadataCatalog.get(name)
         metadata.set(json_file=annotations, image_root=images, evaluator_type="coco")
         if contents.keypoints:
@@ -41,12 +43,31 @@ def register(split: Split) -> str:
     return name
 
 
+def register_semantic(split: Split, classes: int, ignore_value: int) -> str:
+    """Make the semantic labels of a split known to detectron2's evaluator, for a model of so many classes."""
+    whole = register(split)
+    name = f"{whole}, {classes} classes and {ignore_value}"
+    if name not in DatasetCatalog.list():
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get(whole))
+        MetadataCatalog.get(name).set(stuff_classes=[str(i) for i in range(classes)], ignore_label=ignore_value)
+    return name
+
+
+def _loaded(split: Split, contents: Contents, name: str) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = load_coco_json(str(split.annotations), str(split.images), name)
+    if split.sem_seg:
+        for entry in entries:
+            labels = label_file(split, contents.entries[entry["image_id"]].name)
+            entry["sem_seg_file_name"] = str(labels)  # a string, as in detectron2's own data sets
+    return entries
+
+
 def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
     """An endless stream of mapped training batches, from iteration `start` on.
 
     Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from
     a seed of its own, made of the training's seed and the item's number, so that batch i is the same after a
-    resumption and for any number of workers.
+    resumption and for any number of workers. Each of several ranks gets its share of the batch.
     """
     dicts = get_detection_dataset_dicts(name, filter_empty=feed.filters_empty)
     _pack_polygons(dicts)
@@ -86,12 +107,13 @@ def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
 def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, feed: Feed) -> Iterator[list[tuple[int, int]]]:
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
-        for number, i in enumerate(TrainingSampler(len(dicts), seed=seed))
+        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
     )
+    size = feed.batch_size // comm.get_world_size()
     if feed.groups_by_aspect:
-        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, feed.batch_size)
+        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, size)
     else:
-        groups = iter(lambda: list(islice(items, feed.batch_size)), [])
+        groups = iter(lambda: list(islice(items, size)), [])
     for group in groups:
         yield [entry["item"] for entry in group]
 

@@ -14,7 +14,7 @@ from typing import Any
 from filelock import FileLock
 
 from ablation.config import CocoConfig, DatasetConfig, RegisteredConfig, ShapesConfig
-from ablation.datasets import registered
+from ablation.datasets import registered, semantic
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.selection import CocoFormat, SplitName, chosen
 from ablation.errors import DataError
@@ -33,14 +33,9 @@ def fingerprint(dataset: DatasetConfig, split: SplitName) -> str:
         # The images of a split do not depend on how many the other one has.
         other = "test_size" if split == "train" else "train_size"
         return f"shapes-{_hash_of(dataset.model_copy(update={other: 1}))}/{split}"
-    contents = check(given(dataset, split))
-    parts = [contents.fingerprint]
-    if dataset.classes:
-        parts.append("+".join(sorted(dataset.classes)))
-    ids = chosen(dataset, split, contents)
-    if len(ids) < contents.images:
-        parts.append(f"images-{_digest_of(ids)}")
-    return "/".join(parts)
+    source = given(dataset, split)
+    labels = [f"sem_seg-{semantic.fingerprint(source)}"] if source.sem_seg else []
+    return "/".join([_selection(dataset, split), *labels])
 
 
 def locate(dataset: DatasetConfig, split: SplitName) -> Split:
@@ -49,12 +44,24 @@ def locate(dataset: DatasetConfig, split: SplitName) -> Split:
         folder = _generated_folder(dataset)
         return Split(folder / f"{split}.json", folder / split)
     source = given(dataset, split)
-    content = fingerprint(dataset, split)
+    content = _selection(dataset, split)
     contents = check(source)
     if content == contents.fingerprint and not contents.counts_from_zero:
         return source
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
-    return Split(Path(dataset.folder) / f"{source.annotations.stem}-{digest}.json", source.images)
+    return Split(Path(dataset.folder) / f"{source.annotations.stem}-{digest}.json", source.images, source.sem_seg)
+
+
+def _selection(dataset: CocoFormat, split: SplitName) -> str:
+    """What identifies the annotations of a split and what is chosen of them."""
+    contents = check(given(dataset, split))
+    parts = [contents.fingerprint]
+    if dataset.classes:
+        parts.append("+".join(sorted(dataset.classes)))
+    ids = chosen(dataset, split, contents)
+    if len(ids) < contents.images:
+        parts.append(f"images-{_digest_of(ids)}")
+    return "/".join(parts)
 
 
 def prepare(dataset: DatasetConfig) -> None:
@@ -127,12 +134,18 @@ def given(dataset: CocoFormat, split: SplitName) -> Split:
     if isinstance(dataset, CocoConfig):
         root = Path(dataset.root).expanduser()
         name = f"{'train' if split == 'train' else 'val'}{dataset.year}"
-        return Split(root / "annotations" / f"instances_{name}.json", root / name)
+        labels = root / f"panoptic_stuff_{name}" if dataset.sem_seg else None
+        return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
     if isinstance(dataset, RegisteredConfig):
         return registered.kept(dataset, split if dataset.test_name else "train")
     if split == "train" or dataset.test_json is None or dataset.test_images is None:
-        return Split(Path(dataset.train_json).expanduser(), Path(dataset.train_images).expanduser())
-    return Split(Path(dataset.test_json).expanduser(), Path(dataset.test_images).expanduser())
+        return _split(dataset.train_json, dataset.train_images, dataset.train_sem_seg)
+    return _split(dataset.test_json, dataset.test_images, dataset.test_sem_seg)
+
+
+def _split(annotations: str, images: str, sem_seg: str | None) -> Split:
+    labels = Path(sem_seg).expanduser() if sem_seg is not None else None
+    return Split(Path(annotations).expanduser(), Path(images).expanduser(), labels)
 
 
 def _derived(source: Split, classes: list[str] | None, ids: frozenset[int]) -> dict[str, Any]:

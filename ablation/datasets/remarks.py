@@ -82,12 +82,16 @@ def _of_parts(annotations: list[dict[str, Any]]) -> list[str]:
     objects = [a for a in annotations if not a.get("iscrowd")]
     told = []
     for key, name, consequence in (
-        ("segmentation", "mask", "so the mask head is left out"),
+        ("segmentation", "mask", "so masks are neither trained on nor scored"),
         ("keypoints", "keypoints", "so no keypoint head can be trained"),
     ):
         without = sum(not a.get(key) for a in objects)
         if 0 < without < len(objects):
             told.append(f"{without} of {len(objects)} objects have no {name}, {consequence}.")
+    crowds = [a for a in annotations if a.get("iscrowd")]
+    bare = sum(not a.get("segmentation") for a in crowds)
+    if bare and any(a.get("segmentation") for a in objects):
+        told.append(f"{bare} of {len(crowds)} crowds have no mask, so each covers its box where masks are scored.")
     return told
 
 

@@ -14,6 +14,8 @@ from ablation.datasets.annotations import Contents, Split, check
 from ablation.datasets.files import SPLITS, check_categories, given
 from ablation.datasets.images import Look, look, same_files
 from ablation.datasets.selection import CocoFormat, SplitName, chosen
+from ablation.datasets.semantic import Labels
+from ablation.datasets.semantic import look as look_at_labels
 from ablation.errors import DataError
 
 _TASKS = {"train": "train on", "test": "test on"}
@@ -80,6 +82,7 @@ class _Part:
                 f"({self.source.annotations}). Take more images, other classes or another dataset.draw_seed."
             )
         self.look: Look = look(self.source)
+        self.labels: Labels | None = look_at_labels(self.source) if self.source.sem_seg else None
 
     @property
     def files(self) -> _Files:
@@ -99,6 +102,8 @@ def _summary(parts: dict[SplitName, _Part]) -> str:
     entries = [train.contents.entries[i] for i in train.ids]
     sides = [side for entry in entries for side in (entry.width, entry.height)]
     masks = "masks" if train.contents.has_masks else "boxes only"
+    if train.labels:
+        masks += f" and semantic labels of {len(train.labels.values)} values"
     plural = "class" if len(names) == 1 else "classes"
     return (
         f"{' and '.join(told)}; {len(names)} {plural} ({shown}), {masks}, images of {min(sides)} to {max(sides)} pixels"
@@ -122,6 +127,11 @@ def _remarks(parts: dict[SplitName, _Part]) -> Iterator[str]:
             yield (
                 f"{part.source.annotations.name}: {part.look.read:,} of {part.contents.images:,} image files were "
                 "looked into, drawn at random."
+            )
+        if part.labels and part.labels.read < part.contents.images:
+            yield (
+                f"{part.source.annotations.name}: {part.labels.read:,} of {part.contents.images:,} files of semantic "
+                "labels were read, drawn at random."
             )
     yield from _leaks(parts["train"].files, parts["test"].files)
 

@@ -37,7 +37,7 @@ def match(ground_truth: Mapping[str, Any] | Path, detections: Sequence[Mapping[s
         (compressed RLE). A mask's area is that of the mask even where there is a box, as in detectron2.
 
     Raises:
-        DataError: a detection is in an image that the ground truth does not list.
+        DataError: a detection is in an image that the ground truth does not list, or an object has no mask to score.
     """
     data = json.loads(ground_truth.read_bytes()) if isinstance(ground_truth, Path) else ground_truth
     names = {category["id"]: category["name"] for category in data["categories"]}
@@ -109,7 +109,7 @@ def _truths(
     return _Truths(
         image[order],
         category[order],
-        _boxes(known) if task == "bbox" else [as_rle(a["segmentation"], sizes[a["image_id"]]) for a in known],
+        _boxes(known) if task == "bbox" else [truth_mask(a, sizes[a["image_id"]]) for a in known],
         _outside(np.array(areas, np.float64)),
         crowds,
         np.array([a["id"] == 0 for a in known], bool),
@@ -161,6 +161,24 @@ def as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
     if isinstance(segmentation["counts"], list):
         return masks.frPyObjects(segmentation, *size)
     return segmentation
+
+
+def truth_mask(annotation: Mapping[str, Any], size: tuple[int, int]) -> Any:
+    """The mask of a ground truth in an image of (height, width), as compressed RLE.
+
+    A crowd that has none covers its box: what is found there does not count as wrong. pycocotools fails on it.
+
+    Raises:
+        DataError: an object has no mask.
+    """
+    if annotation.get("segmentation"):
+        return as_rle(annotation["segmentation"], size)
+    if not annotation.get("iscrowd"):
+        raise DataError(
+            f"Annotation {annotation['id']} has no segmentation, so masks cannot be scored. Give masks of all objects, "
+            "or score boxes."
+        )
+    return masks.merge(masks.frPyObjects(np.array([annotation["bbox"]], np.float64), *size))
 
 
 def _outside(areas: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -111,7 +111,7 @@ REMARKS = [
     ),
     (
         lambda d: d["annotations"][3].pop("segmentation"),
-        "1 of 4 objects have no mask, so the mask head is left out.",
+        "1 of 4 objects have no mask, so masks are neither trained on nor scored.",
     ),
     (
         _set("annotations", 0, keypoints=[9, 9, 2, 0, 0, 0], num_keypoints=2),
@@ -120,6 +120,10 @@ REMARKS = [
     (
         _set("annotations", 0, keypoints=[9, 9, 2]),
         "3 of 4 objects have no keypoints, so no keypoint head can be trained.",
+    ),
+    (
+        _set("annotations", 1, iscrowd=1, segmentation=[]),
+        "1 of 1 crowds have no mask, so each covers its box where masks are scored.",
     ),
     (
         _set("images", 1, file_name="1.png"),
@@ -145,7 +149,7 @@ def test_what_a_training_takes_otherwise_is_counted(remarks, edit, remark):
 
 def test_edges_are_met_within_a_pixel(remarks):
     assert remarks(_set("annotations", 0, bbox=[8, 8, 56.6, 32], area=1000, segmentation=[])) == (
-        "1 of 4 objects have no mask, so the mask head is left out.",
+        "1 of 4 objects have no mask, so masks are neither trained on nor scored.",
     )
 
 

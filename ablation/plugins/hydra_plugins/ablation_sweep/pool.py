@@ -30,6 +30,7 @@ class PoolLauncherConf:
     workers: int | None = None
     threads: int = 1
     device: str = "auto"
+    devices: int = 1
     gpus: list[int] | None = None
     runs_per_gpu: int = 1
     timeout: float | None = None
@@ -94,14 +95,23 @@ class PoolLauncher(Launcher):
         return [_job_return(outcome) for outcome in outcomes]
 
     def _slots(self) -> list[Mapping[str, str]]:
+        from ablation.errors import ConfigError
+
         options = self._options
         gpus = _visible_gpus() if options.gpus is None else [str(gpu) for gpu in options.gpus]
         gpus = [] if options.device == "cpu" else gpus
+        if options.devices > 1 and options.device != "cpu" and options.devices > len(gpus):
+            raise ConfigError(
+                f"schedule.devices must be <= {len(gpus)}, which is how many GPUs there are for runs, got "
+                f"{options.devices}. Lower it, or try it with processes on the CPU: sweep.device=cpu."
+            )
         threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
         if gpus:
-            slots = [threads | {"CUDA_VISIBLE_DEVICES": gpu} for _ in range(options.runs_per_gpu) for gpu in gpus]
+            whole = range(0, len(gpus) - options.devices + 1, options.devices)
+            groups = [",".join(gpus[first : first + options.devices]) for first in whole]
+            slots = [threads | {"CUDA_VISIBLE_DEVICES": group} for _ in range(options.runs_per_gpu) for group in groups]
         else:
-            slots = [threads] * max(1, len(os.sched_getaffinity(0)) // options.threads)
+            slots = [threads] * max(1, len(os.sched_getaffinity(0)) // (options.threads * options.devices))
         if options.workers is None:
             return list(slots)
         return [slots[i % len(slots)] for i in range(options.workers)]
@@ -110,7 +120,7 @@ class PoolLauncher(Launcher):
 def _check(options: PoolLauncherConf) -> None:
     from ablation.errors import ConfigError
 
-    least = {"workers": 1, "threads": 1, "runs_per_gpu": 1, "retries": 0, "max_failures": 1}
+    least = {"workers": 1, "threads": 1, "devices": 1, "runs_per_gpu": 1, "retries": 0, "max_failures": 1}
     for key, bound in least.items():
         value = getattr(options, key)
         if value is not None and value < bound:
