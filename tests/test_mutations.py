@@ -51,7 +51,7 @@ def copied(tmp_path_factory):
     return folder
 
 
-def tests_pass(project, tests):
+def passes(project, tests):
     # In the copy's folder its own package comes before the installed one.
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", tests, "-p", "no:cacheprovider"],
@@ -73,9 +73,9 @@ def test_a_broken_line_is_noticed(copied, mutation):
     path = copied / name
     source = path.read_text()
     assert source.count(line) == 1, f"{name} has changed; choose the line anew"
-    assert tests_pass(copied, tests)
+    assert passes(copied, tests)
     path.write_text(source.replace(line, broken))
     try:
-        assert not tests_pass(copied, tests)
+        assert not passes(copied, tests)
     finally:
         path.write_text(source)
