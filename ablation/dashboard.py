@@ -218,10 +218,10 @@ def _update(path: Path, event: Event) -> bool:
 
 
 def _payloads(data: bytes) -> list[bytes]:
-    """The records of an event file: each is its length (8 bytes), a checksum (4), itself, a checksum (4)."""
+    """The records of a whole event file: each is its length (8 bytes), a checksum (4), itself, a checksum (4)."""
     found, at = [], 0
     while at + 12 <= len(data):
         (length,) = struct.unpack_from("<Q", data, at)
         found.append(data[at + 12 : at + 12 + length])
         at += length + 16
-    return found
+    return found if at == len(data) else []
