@@ -33,7 +33,7 @@ CHAINS = [
         {"table"},
         {"stats"},
         {"plots", "results"},
-        {"answer", "figures"},
+        {"answer", "figures", "dashboard"},
         {"contents"},
         {"markdown", "page"},
         {"report"},
@@ -142,7 +142,7 @@ def test_checking_data_loads_no_torch():
 
 
 def test_the_report_loads_neither_torch_nor_detectron2():
-    assert not _loaded("import ablation.report")[1] & HEAVY
+    assert not _loaded("import ablation.report, ablation.dashboard")[1] & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
