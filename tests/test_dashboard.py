@@ -169,6 +169,18 @@ def test_a_failed_run_is_told_apart_and_a_running_one_waits(tmp_path):
     }
 
 
+@pytest.mark.parametrize("status", [Status.PLANNED, Status.FAILED, Status.INTERRUPTED, Status.COMPLETED])
+def test_a_sweep_in_any_state_and_with_any_names_is_shown(tmp_path, status):
+    levels, grid = ["all", "[p2] <b>", "50 %_$"], {"noise.sigma": [0.1, None], "seed": [3]}
+    paths = make_sweep(tmp_path / "s", {**grid, "noise.levels": levels}, status=lambda _: status)
+    write(load_sweep(paths.folder))
+    board = Board(paths.folder)
+    assert len(board.rows()) == (0 if status is Status.PLANNED else 6)
+    assert {row.hparams["noise.levels"].string_value for row in board.rows().values()} <= set(levels)
+    assert board.experiment().metric_infos[0].name.tag == "segm/AP"
+    assert board.layout()["category"]
+
+
 def test_noise_that_acts_in_evaluation_adds_its_snr(sweep):
     path = next(sweep.folder.glob("runs/gaussian*/record.json"))
     write_record(path, replace(read_record(path, RunRecord), telemetry={"p2": LevelTelemetry(3, 2.0, 0.2)}))
