@@ -27,7 +27,7 @@ $(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyprojec
 	  --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c \
-	  "import ablation.warm, ablation.preview, ablation.report, ablation.figures, ablation.page"
+	  "import ablation.warm, ablation.preview, ablation.report, ablation.figures, ablation.page, ablation.dashboard"
 	@touch $@
 
 # Hydra's launchers for Slurm, Ray and joblib. Apart, because Hydra imports every installed one at each start.

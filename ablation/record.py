@@ -6,6 +6,7 @@ Layout of a sweep folder::
     cells.jsonl                 one line per cell ever asked for: its config and the run that answers
     trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
     runs/<run id>/              record.json, config.yaml, matches, resamples, pictures, TensorBoard events, log
+    layout/                     TensorBoard's table of hyperparameters and its charts
     report/                     what `python -m ablation.report` makes
 
 Every file is written to a temporary name, synced and renamed, so a reader sees the old one or the new one.
@@ -352,6 +353,11 @@ class SweepPaths:
     def report(self) -> Path:
         """The folder of the report."""
         return self.folder / "report"
+
+    @property
+    def layout(self) -> Path:
+        """The folder of what TensorBoard must know of the sweep as a whole."""
+        return self.folder / "layout"
 
     def training(self, training_id: str) -> TrainingPaths:
         """The files of one training."""

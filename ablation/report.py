@@ -53,6 +53,7 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     Raises:
         AblationError: a folder is no sweep.
     """
+    from ablation import dashboard
     from ablation.table import load_sweeps
 
     given = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(f) for f in folders]
@@ -60,6 +61,8 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     from ablation.results import Findings
 
     findings = Findings.of(sweep)
+    if out is None and len(sweep.folders) == 1:
+        dashboard.write(sweep)
     return findings, _write(findings, Path(out) if out else _default_out(given))
 
 

@@ -34,7 +34,7 @@ CHAINS = [
         {"table"},
         {"stats"},
         {"look", "results"},
-        {"answer", "plots", "charts", "views"},
+        {"answer", "plots", "charts", "views", "dashboard"},
         {"figures"},
         {"contents"},
         {"markdown", "page"},
@@ -144,7 +144,7 @@ def test_checking_data_loads_no_torch():
 
 
 def test_the_report_loads_neither_torch_nor_detectron2():
-    assert not _loaded("import ablation.report")[1] & HEAVY
+    assert not _loaded("import ablation.report, ablation.dashboard")[1] & HEAVY
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)
