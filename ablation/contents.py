@@ -10,17 +10,20 @@ from dataclasses import dataclass
 from ablation import views
 from ablation.answer import answer, family_name
 from ablation.captions import CAPTIONS
+from ablation.decision import Decision
 from ablation.results import (
     Findings,
     Grid,
     ap,
     difference_note,
+    ends,
     p_values,
     results,
     shown,
     shown_factors,
 )
 from ablation.shelf import Problem
+from ablation.stats import together
 from ablation.table import SIGMA, Sweep
 
 
@@ -94,7 +97,7 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
         blocks.append(Paragraph(f"No run measured the primary metric {sweep.named_metric}; {metric} stands in."))
     blocks += pictures("", "metric_against_sigma")
     blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
-    blocks += [*_tests(findings), *pictures("", "differences", "levels")]
+    blocks += [*_tests(findings), *pictures("", "differences", "levels"), *_together(findings)]
     blocks += pictures("Losses", "losses")
     blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
     blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
@@ -138,18 +141,40 @@ def _tests(findings: Findings) -> list[Block]:
     )
     if not decision.trends:
         return [Paragraph(note)]
+    return [Paragraph(note), Heading("Trends over sigma"), trends(decision), Paragraph(_TREND_NOTE)]
+
+
+def trends(decision: Decision) -> Grid:
+    """The dose response of each family of cells that differ in sigma alone."""
     rows = [
-        [family_name(t), str(t.seeds), f"{t.slope:+.2f}", f"{t.effect:+.1f}", *p_values(t)] for t in decision.trends
+        [family_name(t), str(t.seeds), f"{t.slope:+.2f}", f"{t.effect:+.1f}", ends(t.interval), *p_values(t)]
+        for t in decision.trends
     ]
     header = ["cells that differ in sigma alone", "n", "points per unit of sigma", "from sigma 0 to the highest"]
-    return [
-        Paragraph(note),
-        Heading("Trends over sigma"),
-        Grid([*header, "p", "Holm p", "joint p"], rows, 1),
-        Paragraph(
-            "The mean over seeds of each seed's straight line through its differences, the baseline's 0 included."
-        ),
-    ]
+    return Grid([*header, "95 % interval", "p", "Holm p", "joint p"], rows, 1)
+
+
+_TREND_NOTE = (
+    "The mean over seeds of each seed's straight line through its differences, the baseline's 0 included. The interval "
+    "is of the change from sigma 0 to the highest, over seeds, for this trend alone."
+)
+
+
+def _together(findings: Findings) -> list[Block]:
+    """One number for all cells with noise, where there are several and each has all seeds."""
+    found = together(findings.outcome)
+    if found is None:
+        return []
+    rows = [[name, f"{value:{form}}", f"[{low:{form}}, {high:{form}}]"] for name, value, low, high, form in found.rows]
+    told = f"{found.cells} cells with noise, {found.seeds} seeds of each. {_TOGETHER_NOTE}"
+    return [Heading("All cells together"), Grid(["what", "value", "95 % interval"], rows, 1), Paragraph(told)]
+
+
+_TOGETHER_NOTE = (
+    "Differences in points to the baseline of the same seed. IQM: the mean of their middle half. Probability of "
+    "improvement: that a run with noise beats the baseline of its seed. Intervals: stratified bootstrap over seeds, "
+    "which all cells share (Agarwal et al., 2021). They describe and claim nothing: cells of opposite effect cancel."
+)
 
 
 def _realised(sweep: Sweep) -> list[Block]:
@@ -216,8 +241,13 @@ def _waiting(sweep: Sweep) -> list[list[str]]:
 
 def _provenance(sweep: Sweep) -> list[Block]:
     blocks: list[Block] = [Heading("What this was computed from"), Files(_FILES)]
+    if sweep.data:
+        blocks += [Paragraph("Data:"), Listing(sweep.data)]
     if sweep.commands:
         blocks += [Paragraph("Commands:"), Code("\n".join(sweep.commands))]
+    if sweep.reruns:
+        run_id, command = next(iter(sweep.reruns.items()))
+        blocks += [Paragraph(f"A single run again, here {run_id}; commands.csv has all:"), Code(command)]
     if sweep.versions:
         blocks.append(Grid(["what", "value"], [[k, _values(v)] for k, v in sweep.versions.items()], 2))
     folders = [str(folder) for folder in sweep.folders]
@@ -233,6 +263,8 @@ _FILES = (
     ),
     ("curves.csv", "every logged number"),
     ("differences.csv", "every estimate, for every metric, unrounded"),
+    ("commands.csv", "by run_id the command that computes it again"),
+    ("tables.tex", "the tables of results and trends for a paper"),
 )
 
 

@@ -157,7 +157,7 @@ def _joined(parts: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[An
 def _load(path: Path) -> dict[str, _Curve]:
     """The curves that were kept; none where the file is missing, torn or of another format."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             heads = json.loads(str(arrays["heads"]))
             iteration, value = arrays["iteration"], arrays["value"]
         if heads.pop("format") != _FORMAT:

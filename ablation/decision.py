@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablation.paired import FloatArray, holm, joint_p, least_seeds, sign_flip_p, slope_weights
+from ablation.paired import FloatArray, MeanInterval, holm, interval, joint_p, least_seeds, sign_flip_p, slope_weights
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,12 @@ class TrendVerdict(Verdict):
     """Verdict on the dose response of a family.
 
     family: its name. slope: mean over seeds, points per unit of sigma; effect is slope times the range of sigma.
+    interval: 95 % t interval of the effect over seeds, for this trend alone; None below two seeds.
     """
 
     family: str
     slope: float
+    interval: MeanInterval | None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,13 @@ def decide(
     return Decision(
         cells=tuple(verdicts[len(trends) :]),
         trends=tuple(
-            TrendVerdict(**vars(verdict), family=name, slope=verdict.effect / span)
-            for verdict, (name, _, span) in zip(verdicts, trends, strict=False)
+            TrendVerdict(
+                **vars(verdict),
+                family=name,
+                slope=verdict.effect / span,
+                interval=interval(changes[np.isfinite(changes)]),
+            )
+            for verdict, (name, changes, span) in zip(verdicts, trends, strict=False)
         ),
         alpha=alpha,
         tested=int(tested.sum()),

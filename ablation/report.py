@@ -75,14 +75,23 @@ def _default_out(folders: Sequence[Path]) -> Path:
 
 
 def _write(findings: Findings, out: Path) -> Path:
-    from ablation.contents import compile_contents
+    import pandas as pd
+
+    from ablation.contents import compile_contents, trends
+    from ablation.latex import latex
     from ablation.markdown import markdown
     from ablation.page import embed, page
+    from ablation.results import results
 
     sweep = findings.sweep
     drawn = _draw(findings, out / "figures")
+    write_text(out / "commands.csv", _csv(pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"])))
+    tables = [("results", results(findings)), ("trends over sigma", trends(findings.outcome.decision))]
+    write_text(out / "tables.tex", latex(tables))
     write_text(out / "runs.csv", _csv(sweep.runs))
-    _write_long(sweep.curves, out / "curves")
+    _write_arrow(sweep.runs, out / "runs.parquet")
+    for kind in ("csv", "parquet"):  # millions of rows
+        _write_arrow(sweep.curves, out / f"curves.{kind}")
     write_text(out / "differences.csv", _csv(_differences(findings)))
     for name, frame in (("grid", sweep.grid), ("corruptions", sweep.corruptions), ("errors", sweep.error_shift)):
         if not frame.empty:
@@ -123,16 +132,18 @@ def _csv(frame: pd.DataFrame) -> str:
     return str(frame.to_csv(index=False, lineterminator="\n"))
 
 
-def _write_long(frame: pd.DataFrame, path: Path) -> None:
-    """As CSV and Parquet, for millions of rows."""
+def _write_arrow(frame: pd.DataFrame, path: Path) -> None:
+    """As CSV or Parquet, by the suffix; a column of several types becomes text."""
     import pyarrow
     from pyarrow import csv, parquet
 
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    with replacing(path.with_suffix(".csv")) as temporary:
-        csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
-    with replacing(path.with_suffix(".parquet")) as temporary:
-        parquet.write_table(table, temporary)
+    mixed = [c for c in frame if frame[c].dtype == object and frame[c].map(type).nunique() > 1]
+    table = pyarrow.Table.from_pandas(frame.astype(dict.fromkeys(mixed, str)), preserve_index=False)
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
+        else:
+            parquet.write_table(table, temporary)
 
 
 def _differences(findings: Findings) -> pd.DataFrame:

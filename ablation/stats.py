@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ablation.aggregate import bootstrap_interval, iqm, probability_of_improvement
 from ablation.decision import Decision, Verdict, decide
 from ablation.paired import FloatArray, MeanInterval, interval, sign_flip_p
 from ablation.record import Status
@@ -96,6 +97,40 @@ def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Out
     decision = decide(rows.reshape(len(cells), len(seeds)), [e.sigma for e in cells], families)
     verdicts = iter(decision.cells)
     return Outcome(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
+
+
+@dataclass(frozen=True)
+class Together:
+    """All cells with noise as one. rows: what, value, both ends of its 95 % interval over seeds, how it is written."""
+
+    cells: int
+    seeds: int
+    rows: tuple[tuple[str, float, float, float, str], ...]
+
+
+def together(outcome: Outcome) -> Together | None:
+    """Mean, IQM and probability of improvement over all cells with noise, of the seeds that all of them have.
+
+    None below two cells, two seeds or four scores, of which there is no interquartile mean.
+    """
+    seeds = sorted(set.intersection(*(set(e.differences) for e in outcome.compared))) if outcome.compared else []
+    if len(outcome.compared) < 2 or len(seeds) < 2:
+        return None
+    scores = np.array([[e.differences[seed] for seed in seeds] for e in outcome.compared])
+
+    def improvement(differences: FloatArray) -> float:
+        return probability_of_improvement(differences, np.zeros((len(differences), 1)))
+
+    rows = []
+    for name, statistic, form in (
+        ("mean", np.mean, "+.1f"),
+        ("IQM", iqm, "+.1f"),
+        ("probability of improvement", improvement, ".2f"),
+    ):
+        low_high = bootstrap_interval(scores, statistic)
+        assert low_high is not None  # of two seeds at least
+        rows.append((name, float(statistic(scores)), *low_high, form))
+    return Together(len(scores), len(seeds), tuple(rows))
 
 
 def is_strength(runs: pd.DataFrame, factor: str) -> bool:

@@ -17,6 +17,7 @@ from ablation import frames
 from ablation.curves import read_curves
 from ablation.errors import AblationError
 from ablation.record import Cell, Status, SweepPaths, read_cells
+from ablation.rerun import rerun_command
 from ablation.shelf import Problem, Shelf, below, readable, sweep_names
 
 SIGMA = "noise.sigma"
@@ -45,7 +46,8 @@ class Sweep:
         configuration names, which differs when no run measured it.
     failures: the runs that ended without a result; remarks: notes on results that exist.
     refusals: cells of the last command that cannot run, with the reason; their factors stand in its first words.
-    commands: what was typed; versions: what ran it, every distinct value by name.
+    commands: what was typed; reruns: by run_id the command that asks for this one run; data: what was found out about
+        the last command's files; versions: what ran it, every distinct value by name.
     """
 
     folders: tuple[Path, ...]
@@ -64,6 +66,8 @@ class Sweep:
     remarks: tuple[Problem, ...]
     refusals: tuple[str, ...]
     commands: tuple[str, ...]
+    reruns: Mapping[str, str]
+    data: tuple[str, ...]
     versions: Mapping[str, tuple[str, ...]]
 
     @property
@@ -151,6 +155,8 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         remarks=shelf.remarks + torn,
         refusals=_refusals(paths.sweep),
         commands=_commands(paths.sweep),
+        reruns={cell.run_id: rerun_command(cell, paths.folder.resolve().name) for cell in cells},
+        data=_data(paths.sweep),
         versions=_versions(shelf.environments),
     )
 
@@ -262,6 +268,12 @@ def _refusals(path: Path) -> tuple[str, ...]:
     return tuple(f"{factors}: {reason}" for factors, reason in named)
 
 
+def _data(path: Path) -> tuple[str, ...]:
+    """The summary and the remarks of each split, of the last command."""
+    found = _given(path)[-1].get("data", {}) if _given(path) else {}
+    return tuple(f"{split}: {'; '.join(map(str, told))}" for split, told in found.items())
+
+
 def _given(path: Path) -> list[dict[str, Any]]:
     """The entries of sweep.json; a report can do without them, so nothing in the file stops it."""
     try:
@@ -298,6 +310,8 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
         remarks=_renamed((p.remarks for p in parts), names),
         refusals=tuple(f"{n}: {r}" for p, n in zip(parts, names, strict=True) for r in p.refusals),
         commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
+        reruns={run_id: command for p in parts for run_id, command in p.reruns.items()},
+        data=tuple(dict.fromkeys(told for p in parts for told in p.data)),
         versions=_versions({k: v} for p in parts for k, values in p.versions.items() for v in values),
     )
 
