@@ -107,10 +107,12 @@ class Plan:
         return list(first.values()), [p for p in self.to_do if p.cell.run_id not in leading]
 
     def describe(self, workers: int = 1) -> str:
-        """The plan in one line: "12 runs, 6 trainings, 4 done, about 9 minutes"."""
+        """The plan in one line: "12 runs, 6 trainings (3 done), 4 done, about 9 min"."""
         parts = [_count(len(self.cells), "run"), _count(len(self.trainings), "training")]
         if shared := len(self.cells) - len(self.runs):
             parts[0] += f" ({shared} sharing another one's result)"
+        if self.to_do and self.completed_trainings:
+            parts[1] += f" ({len(self.completed_trainings)} done)"
         if self.completed_runs:
             parts.append(f"{len(self.completed_runs)} done")
         if self.invalid:

@@ -88,7 +88,7 @@ def test_what_is_completed_is_not_done_again(planned):
     after = planned(*CONTRACT)
     assert len(after.to_do) == 9
     assert [len(wave) for wave in after.waves] == [0, 9]
-    assert after.describe().endswith("6 trainings, 1 done, about 4 min")  # nine evaluations of half a minute
+    assert after.describe().endswith("6 trainings (6 done), 1 done, about 4 min")  # nine evaluations of half a minute
     for one in [*first, *second]:
         _complete_run(before, one)
     assert planned(*CONTRACT).describe().endswith("6 trainings, 10 done, nothing to do")
