@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,14 +140,14 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Content
     iterations = schedule.length(contents.images, solver.IMS_PER_BATCH)
     if iterations is not None:
         share = iterations / solver.MAX_ITER
-        solver.STEPS = tuple(round(step * share) for step in solver.STEPS)
+        solver.STEPS = _within(iterations, (step * share for step in solver.STEPS))
         solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * share)
         solver.MAX_ITER = iterations
     if schedule.warmup is not None:
         solver.WARMUP_ITERS = schedule.warmup
     if schedule.decay is not None:
         solver.LR_SCHEDULER_NAME = _SCHEDULERS[schedule.decay]
-        solver.STEPS = solver.STEPS or tuple(round(step * solver.MAX_ITER) for step in _STEPS)
+        solver.STEPS = solver.STEPS or _within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
     if schedule.weight_decay is not None:
         solver.WEIGHT_DECAY = schedule.weight_decay
     if schedule.clip_norm is not None:
@@ -156,3 +156,8 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Content
         solver.CLIP_GRADIENTS.CLIP_VALUE = schedule.clip_norm
     if schedule.amp is not None:
         solver.AMP.ENABLED = schedule.amp
+
+
+def _within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
+    """Steps as detectron2 takes them: rising, inside the training. In a very short one some fall together."""
+    return tuple(sorted({round(step) for step in steps} & set(range(1, iterations))))

@@ -138,7 +138,7 @@ BAD = {
     ),
     "evaluation.primary_metric=accuracy": (
         "evaluation.primary_metric must be bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example "
-        "segm/AP), got 'accuracy'."
+        "segm/AP), or sem_seg/mIoU, got 'accuracy'."
     ),
     "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
     "sweep.device=tpu": "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",

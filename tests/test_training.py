@@ -252,3 +252,17 @@ def test_the_last_checkpoints_on_the_way_are_kept(train, tmp_path):
     train("kept", "sweep.checkpoint_period=1", "sweep.keep_checkpoints=2")
     kept = sorted(path.name for path in (tmp_path / "kept" / "checkpoints").iterdir())
     assert kept == ["model-0000004.safetensors", "model-0000005.safetensors"]
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 3, 4])
+def test_a_training_may_be_shorter_than_its_recipe_has_steps(compose, iterations):
+    config = validated(compose("model=mask_rcnn_r50_fpn", "model.weights=''", f"schedule.iterations={iterations}"))
+    prepare(config.dataset)
+    detector = models.detector(config, check(locate(config.dataset, "train")))
+    scheduler = detector.scheduler(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
+    rates = []
+    for _ in range(iterations):
+        rates.append(scheduler.get_last_lr()[0])
+        scheduler.optimizer.step()
+        scheduler.step()
+    assert all(rate > 0 for rate in rates)
