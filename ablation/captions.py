@@ -38,6 +38,11 @@ CAPTIONS = {
         "the noise on, so a higher curve under noise is no evidence of a worse model; the loss on the test images, "
         "with the noise off, is there where evaluation.loss_period asked for it.",
     ),
+    "detections": Caption(
+        "detections on one test image",
+        "Left: ground truth. Right: what was found, by the run of the lowest seed of each cell (of six cells at even "
+        "distances, where there are more), under the run's own evaluation noise. runs/<run id>/pictures/ has more.",
+    ),
     "test_matrix": Caption(
         "train by test matrix",
         "{metric}, the mean over seeds and draws. A row is how a model was trained, a column the sigma of the noise "

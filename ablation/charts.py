@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 from ablation.look import (
     BASELINE,
@@ -26,6 +27,8 @@ from ablation.look import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
     from matplotlib.axes import Axes
 
@@ -162,6 +165,22 @@ def ratio_dots(points: pd.DataFrame) -> Figure:
         ax.locator_params(axis="x", nbins=4)
     axes[0].set_yticks(range(len(cells)), [_folded(cell) for cell in cells])
     axes[0].set_ylim(len(cells) - 0.5, -0.5)
+    return figure
+
+
+def gallery(pictures: Sequence[tuple[str, Path]]) -> Figure:
+    """Images of one size, two in a row, each under its name."""
+    images = [(name, imread(path)) for name, path in pictures]
+    columns = min(2, len(images))
+    rows = math.ceil(len(images) / columns)
+    height, width = images[0][1].shape[:2]
+    figure = Figure(figsize=(7.2, rows * (7.2 / columns * height / width + 0.3)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax in axes:
+        ax.set_axis_off()
+    for ax, (name, image) in zip(axes, images, strict=False):
+        ax.imshow(image)
+        ax.set_title(name)
     return figure
 
 

@@ -98,7 +98,7 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
     blocks += pictures("", "metric_against_sigma")
     blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
     blocks += [*_tests(findings), *pictures("", "differences", "levels"), *_together(findings)]
-    blocks += pictures("Losses", "losses")
+    blocks += [*pictures("Losses", "losses"), *pictures("Detections", "detections")]
     blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
     blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
     blocks += [*_realised(sweep), *_missing(sweep), *_provenance(sweep)]

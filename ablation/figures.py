@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 NAMES = (
     *("metric_against_sigma", "differences", "levels", "losses"),
-    *("test_matrix", "test_noise", "corruptions", "error_shift", "classes", "cost"),
+    *("detections", "test_matrix", "test_noise", "corruptions", "error_shift", "classes", "cost"),
 )
 _MOST_ROWS = 60  # more would be a poster; the tables hold them all
 _MOST_CELLS = 24
+_MOST_PICTURES = 6
 _MOST_POINTS = 200_000
 _LOSSES = {"total_loss": "training loss, noise on", "validation/total_loss": "loss on test images, noise off"}
 
@@ -41,6 +42,8 @@ def figures(findings: Findings) -> Iterable[tuple[str, Figure]]:
     curves = sweep.curves[sweep.curves["metric"].isin(_LOSSES)]
     if not curves.empty:
         yield "losses", _loss_figure(sweep, curves)
+    if pictures := views.pictures(sweep, _MOST_PICTURES):
+        yield "detections", charts.gallery(pictures)
     yield from _robustness_figures(sweep)
     yield from _cost_figures(sweep)
 

@@ -15,7 +15,7 @@ from ablation.stats import Estimate, Outcome, estimate, is_strength, judge
 from ablation.table import SIGMA, Sweep, is_noise
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,16 @@ def results(findings: Findings) -> Grid:
     return Grid(header, [row for _, row in rows.values()], len(factors))
 
 
-def summary(findings: Findings) -> Table:
+def summary(findings: Findings) -> Group:
     """The main table for a terminal of 80 columns: factors, seeds, AP, difference to the baseline with interval."""
     from rich import box
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     grid, metrics = results(findings), _shown_metrics(findings.sweep)
     heading = Text(f"{findings.sweep.name}: {progress(findings.sweep)}")
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=heading)
-    table.caption = Text(difference_note(findings))
     difference = grid.names + 1 + len(metrics)
     for index, name in enumerate(grid.header[: difference + 1]):
         is_factor = index < grid.names
@@ -93,7 +93,7 @@ def summary(findings: Findings) -> Table:
     for row in grid.rows:
         both = " ".join(row[difference : difference + 2]).strip()
         table.add_row(*map(Text, (*row[:difference], both)))
-    return table
+    return Group(table, Text(difference_note(findings), style="italic"))
 
 
 def progress(sweep: Sweep) -> str:

@@ -6,10 +6,13 @@ A cell is a row of the main table: all seeds of one combination of factors, by a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from ablation.look import thinned
+from ablation.record import SweepPaths
 from ablation.results import Findings, grouping, shown, shown_factors
 from ablation.shelf import readable
 from ablation.stats import Estimate, estimate
@@ -115,6 +118,19 @@ def class_differences(sweep: Sweep, most: int = 20) -> pd.DataFrame | None:
         return None
     largest = table.abs().max().sort_values(ascending=False, kind="stable").index[:most]
     return table.loc[_order(sweep, table.index), largest]
+
+
+def pictures(sweep: Sweep, most: int) -> list[tuple[str, Path]]:
+    """For about `most` cells, by name, the picture of the same test image; empty where the runs left none in common."""
+    folders: dict[str, Path] = {}
+    for cell, row in zip(cell_names(sweep), sweep.runs.to_dict("records"), strict=True):
+        for folder in sweep.folders:
+            found = SweepPaths(folder).run(row["run_id"]).pictures
+            if found.is_dir():
+                folders.setdefault(cell, found)
+    cells = thinned(list(folders), most)
+    common = set.intersection(*({p.name for p in folders[cell].glob("*.png")} for cell in cells)) if cells else set()
+    return [(cell, folders[cell] / min(common)) for cell in cells] if common else []
 
 
 def costs(sweep: Sweep) -> pd.DataFrame:

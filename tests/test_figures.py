@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from sweep_factory import make_sweep
 
 from ablation import views
@@ -37,7 +38,21 @@ def numbers(figure):
 
 
 def test_a_full_sweep_shows_everything_and_each_figure_has_a_caption(found):
-    assert set(drawn(found(LEVELS, is_full=True))) == set(NAMES) == set(CAPTIONS)
+    assert set(drawn(found(LEVELS, is_full=True))) == set(NAMES) - {"detections"}
+    assert set(NAMES) == set(CAPTIONS)
+
+
+def test_a_picture_of_each_cell_shows_the_same_image(found, tmp_path):
+    findings = found(GRID)
+    for run_id in findings.sweep.runs["run_id"]:
+        folder = tmp_path / "s" / "runs" / run_id / "pictures"
+        folder.mkdir()
+        for name in ("7.png", "8.png") if "sigma1.0-s0" not in run_id else ("8.png",):
+            Image.new("RGB", (40, 20), (0, 0, 0)).save(folder / name)
+    shown = views.pictures(findings.sweep, 6)
+    assert [name for name, _ in shown] == ["baseline", "sigma 0.5", "sigma 1"]
+    assert {path.name for _, path in shown} == {"8.png"}
+    assert [ax.get_title() for ax in drawn(findings)["detections"].axes][:3] == ["baseline", "sigma 0.5", "sigma 1"]
 
 
 def test_a_plain_sweep_shows_only_what_it_has(found):
@@ -113,4 +128,4 @@ def test_sweeps_side_by_side_are_cells_of_their_own(tmp_path):
         make_sweep(tmp_path / name, GRID, is_full=True, base={"schedule.iterations": len(name)})
     both = Findings.of(load_sweeps([tmp_path / "one", tmp_path / "two"]))
     assert views.train_by_test(both.sweep).index.tolist()[:2] == ["baseline, sweep one", "sweep one, sigma 0.5"]
-    assert set(drawn(both)) == set(NAMES) - {"levels"}
+    assert set(drawn(both)) == set(NAMES) - {"levels", "detections"}
