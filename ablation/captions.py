@@ -34,7 +34,8 @@ CAPTIONS = {
     "losses": Caption(
         "losses",
         "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the "
-        "curve, averaged over the seeds that got that far; the band is their range. The training loss is measured with "
+        "curve, averaged over the seeds that got that far; the band is their range (of many strengths, thirty at even "
+        "distances). The training loss is measured with "
         "the noise on, so a higher curve under noise is no evidence of a worse model; the loss on the test images, "
         "with the noise off, is there where evaluation.loss_period asked for it.",
     ),

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.transforms import Transform
 
+_MOST_CURVES = 30  # hues in one panel; of more, as many at even distances
+
 
 def metric_against_sigma(
     runs: pd.DataFrame,
@@ -58,7 +60,7 @@ def loss_overlay(curves: pd.DataFrame, name: str, hue: str | None = None, ax: Ax
     curves: columns training_id, iteration, value and hue; one row per logged point. name: of the metric.
     """
     ax = ax or single()
-    values = hue_values(curves, hue)
+    values = thinned(hue_values(curves, hue), _MOST_CURVES)
     palette = colours(values, is_strength=hue == SIGMA)
     shown = set(thinned(values))
     tops = []
