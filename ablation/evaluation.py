@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,6 @@ from types import TracebackType
 from typing import Any
 
 import torch
-from detectron2.evaluation import COCOEvaluator
 from torch import Tensor, nn
 
 from ablation import progress
@@ -24,6 +22,7 @@ from ablation.datasets.files import locate
 from ablation.detections import Detections, scores
 from ablation.detector import Detector, Mapper
 from ablation.injection import Injection
+from ablation.keypoint_scores import keypoint_evaluator, keypoint_metrics
 from ablation.pictures import Album, Picture
 from ablation.progress import Progress
 from ablation.record import CorruptionScore, GridScore, LevelTelemetry
@@ -126,7 +125,9 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     own = asked(config.noise, 0)
     cells, clean = _under_each_noise(config, own, asked)
     passes = list(dict.fromkeys([own, *cells]))  # some cells are the same noise, or none
-    keypoints = _keypoints(name, detector) if detector.has_keypoints and contents.keypoints else None
+    keypoints = (
+        keypoint_evaluator(name, detector.oks_sigmas) if detector.has_keypoints and contents.has_keypoints else None
+    )
     album = Album(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
     load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
@@ -149,7 +150,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
         GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[one], one.injection.telemetry())
         for cell, one in zip(config.evaluation.noise_grid.cells(), cells, strict=True)
     )
-    metrics = of_own | (_keypoint_metrics(keypoints) if keypoints else {})
+    metrics = of_own | (keypoint_metrics(keypoints) if keypoints else {})
     metrics |= semantic_metrics(labels) if labels else {}
     metrics |= under_noise(grid, found[clean] if clean else None, tasks)
     metrics |= under_corruption(corruptions, of_own, tasks)
@@ -213,17 +214,3 @@ def _infer(
                 for watch in watchers if number == 0 else ():
                     watch(batch, outputs)
                 countdown.done += 1
-
-
-def _keypoints(name: str, detector: Detector) -> Any:
-    """Detectron2's own evaluator, for the one task whose similarity needs constants of each data set."""
-    evaluator = COCOEvaluator(
-        name, ("keypoints",), distributed=False, use_fast_impl=False, kpt_oks_sigmas=detector.oks_sigmas
-    )
-    evaluator.reset()
-    return evaluator
-
-
-def _keypoint_metrics(evaluator: Any) -> dict[str, float | None]:
-    found = evaluator.evaluate().get("keypoints", {})
-    return {f"keypoints/{key}": value if math.isfinite(value) else None for key, value in found.items()}

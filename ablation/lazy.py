@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from detectron2.config import LazyCall, LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import create_keypoint_hflip_indices
 from detectron2.solver import LRMultiplier
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
@@ -89,6 +90,8 @@ class LazyDetector(Detector):
         if not augmented:
             described.augmentations = loaders.test.mapper.augmentations
             described.recompute_boxes = False
+        if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
+            described.instance_mask_format = "bitmask"
         if described.get("use_keypoint"):
             described.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
         mapper: Mapper = instantiate(described)

@@ -49,6 +49,11 @@ def detector(config: RunConfig, contents: Contents) -> Detector:
             f"model={config.model.name} predicts keypoints, and the category of {config.dataset.name} names none. "
             "Give data with keypoints, or another model."
         )
+    if found.has_keypoints and not contents.has_keypoints:
+        raise ConfigError(
+            f"model={config.model.name} predicts keypoints, and not all objects of {config.dataset.name} have them. "
+            "Give each its keypoints, zeros where none is labelled, or another model."
+        )
     try:
         config.schedule.share(found.feed.batch_size)
     except ValueError as error:

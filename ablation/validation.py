@@ -10,9 +10,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ablation.datasets.annotations import Split
+from ablation.datasets.annotations import Split, check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.detector import Detector
+from ablation.errors import ConfigError
 
 
 class ValidationLoss:
@@ -21,9 +22,13 @@ class ValidationLoss:
     Each is the mean over the batches, weighted by their images. Images are resized as in evaluation and not
     augmented. Proposals and anchors are sampled from the same seed each time, and the global generators come back
     as they were: a training goes on with the same bits whether it is asked or not.
+
+    Raises:
+        ConfigError: the split lacks what a loss is counted from.
     """
 
     def __init__(self, detector: Detector, split: Split, batch_size: int) -> None:
+        _check(detector, split)
         name = register(split)
         mapper = detector.mapper(name, augmented=False, annotated=True)
         self._loader = evaluation_loader(mapper, name, batch_size, detector.feed.workers)
@@ -42,6 +47,19 @@ class ValidationLoss:
         model.train()
         losses = {name: total / images for name, total in sums.items()}
         return losses | {"total_loss": sum(losses.values())}
+
+
+def _check(detector: Detector, split: Split) -> None:
+    contents = check(split)
+    needs = {
+        "masks": detector.has_masks and not contents.has_masks,
+        "keypoints": detector.has_keypoints and not contents.has_keypoints,
+    }
+    if lacking := [name for name, is_lacking in needs.items() if is_lacking]:
+        raise ConfigError(
+            f"evaluation.loss_period needs {' and '.join(lacking)} of all objects in {split.annotations} for a model "
+            "that learns them. Give them, leave evaluation.loss_period=null, or take another model."
+        )
 
 
 def _losses_only(model: nn.Module) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.data import DatasetMapper
+from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -74,6 +74,8 @@ class YacsDetector(Detector):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.DATASETS.TRAIN = (name,)  # where detectron2 looks up which keypoints a flip exchanges
+        if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
+            cfg.INPUT.MASK_FORMAT = "bitmask"
         if augmented or not annotated:
             mapper: Mapper = DatasetMapper(cfg, is_train=augmented)
             return mapper

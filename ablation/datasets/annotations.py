@@ -40,8 +40,8 @@ class Contents:
 
     fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
     images, instances: counts; categories: id and name, in the order of the ids.
-    has_masks: every instance has a segmentation; has_rle: some are run-length encoded; crowds, which nobody
-    trains on, do not count.
+    has_masks: every instance has a segmentation; has_rle: some are run-length encoded; has_keypoints: every instance
+    has keypoints; crowds, which nobody trains on, do not count.
     keypoints: their names, () where they have none; flips: pairs of them that change places in a mirror.
     remarks: what COCO allows and a training will not take as it seems to be meant, with counts.
     counts_from_zero: an annotation has the id 0, which pycocotools takes for "not found" in an evaluation.
@@ -54,6 +54,7 @@ class Contents:
     categories: tuple[tuple[int, str], ...]
     has_masks: bool
     has_rle: bool
+    has_keypoints: bool = False
     keypoints: tuple[str, ...] = ()
     flips: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
@@ -96,7 +97,8 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
     digest = hashlib.sha256(raw)
     for name, size in _image_sizes(images, split):
         digest.update(f"{name}\0{size}\0".encode(errors="surrogateescape"))
-    segmentations = [a.get("segmentation") for a in annotations if not a.get("iscrowd")]
+    instances = [a for a in annotations if not a.get("iscrowd")]
+    segmentations = [a.get("segmentation") for a in instances]
     keypoints, flips = _keypoints(categories)
     return Contents(
         fingerprint=digest.hexdigest()[:16],
@@ -105,6 +107,7 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
         categories=tuple(sorted(names.items())),
         has_masks=bool(segmentations) and all(segmentations),
         has_rle=any(isinstance(s, dict) for s in segmentations),
+        has_keypoints=bool(keypoints) and all(a.get("keypoints") for a in instances),
         keypoints=keypoints,
         flips=flips,
         remarks=remarks(images, annotations, categories),

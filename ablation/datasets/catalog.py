@@ -37,7 +37,7 @@ def register(split: Split) -> str:
             logger.warning("%s: %s", split.annotations, remark)
         DatasetCatalog.register(name, lambda: _loaded(split, contents, name))
         metadata = MetadataCatalog.get(name)
-        metadata.set(json_file=annotations, image_root=images, evaluator_type="coco")
+        metadata.set(json_file=annotations, image_root=images, evaluator_type="coco", has_rle=contents.has_rle)
         if contents.keypoints:
             metadata.set(keypoint_names=contents.keypoints, keypoint_flip_map=list(contents.flips))
     return name

@@ -83,7 +83,7 @@ def _of_parts(annotations: list[dict[str, Any]]) -> list[str]:
     told = []
     for key, name, consequence in (
         ("segmentation", "mask", "so masks are neither trained on nor scored"),
-        ("keypoints", "keypoints", "so no keypoint head can be trained"),
+        ("keypoints", "keypoints", "so keypoints are neither trained on nor scored"),
     ):
         without = sum(not a.get(key) for a in objects)
         if 0 < without < len(objects):

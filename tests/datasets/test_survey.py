@@ -119,7 +119,7 @@ REMARKS = [
     ),
     (
         _set("annotations", 0, keypoints=[9, 9, 2]),
-        "3 of 4 objects have no keypoints, so no keypoint head can be trained.",
+        "3 of 4 objects have no keypoints, so keypoints are neither trained on nor scored.",
     ),
     (
         _set("annotations", 1, iscrowd=1, segmentation=[]),
