@@ -22,12 +22,14 @@ class Detections:
         self._category_ids = sorted(category["id"] for category in truth["categories"])  # as detectron2 numbers them
         self._truth = truth
         self._results: list[dict[str, Any]] = []
+        self._matches: dict[Task, Matches] = {}
 
     def __len__(self) -> int:
         return len(self._results)
 
     def add(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Take the detections of a batch."""
+        self._matches.clear()
         for image, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
                 continue
@@ -39,7 +41,9 @@ class Detections:
 
     def matches(self, task: Task) -> Matches:
         """Which of them are right, at each threshold and size."""
-        return match(self._truth, self._results, task)
+        if task not in self._matches:
+            self._matches[task] = match(self._truth, self._results, task)
+        return self._matches[task]
 
     def error_shift(self, task: Task) -> dict[str, float | None]:
         """TIDE's kinds of error to points of AP50; None where no class is left to score."""

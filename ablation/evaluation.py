@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ablation import progress
 from ablation.config import NoiseConfig, RunConfig
 from ablation.corruptions import CorruptedMapper
-from ablation.datasets.annotations import check
+from ablation.datasets.annotations import Contents, Split, check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate
 from ablation.detections import Detections, scores
@@ -31,6 +31,7 @@ from ablation.scoring import Matches
 from ablation.scoring.matching import Task
 from ablation.semantic_scores import semantic_evaluator, semantic_metrics
 
+_Told = Callable[[Any], dict[str, float | None]]
 Watcher = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
 
@@ -125,17 +126,13 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     own = asked(config.noise, 0)
     cells, clean = _under_each_noise(config, own, asked)
     passes = list(dict.fromkeys([own, *cells]))  # some cells are the same noise, or none
-    keypoints = (
-        keypoint_evaluator(name, detector.oks_sigmas) if detector.has_keypoints and contents.has_keypoints else None
-    )
+    others = _others(split, contents, name, detector)
     album = Album(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
     load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
     loader, conditions = load(mapper), config.evaluation.conditions()
     countdown = Countdown(len(loader) * (len(passes) + len(conditions)))
-    labels = semantic_evaluator(split, detector.semantic) if detector.semantic and split.sem_seg else None
-    watchers = [album.add, *(evaluator.process for evaluator in (keypoints, labels) if evaluator)]
-    _infer(model, loader, passes, countdown, watchers)
+    _infer(model, loader, passes, countdown, [album.add, *(evaluator.process for evaluator, _ in others)])
     corruptions = []
     for corruption, severity in conditions:
         one = asked(config.noise, 0)
@@ -143,27 +140,36 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
         corruptions.append(CorruptionScore(corruption, severity, one.scores(tasks)))
     for one in passes:
         one.injection.check_applied()
-    matches: dict[str, Matches] = {task: own.detections.matches(task) for task in tasks}
-    of_own = {key: value for task in tasks for key, value in scores(matches[task], task).items()}
-    found = {one: one.scores(tasks) if one is not own else of_own for one in passes}
+    found = {one: one.scores(tasks) for one in passes}
     grid = tuple(
         GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[one], one.injection.telemetry())
         for cell, one in zip(config.evaluation.noise_grid.cells(), cells, strict=True)
     )
-    metrics = of_own | (keypoint_metrics(keypoints) if keypoints else {})
-    metrics |= semantic_metrics(labels) if labels else {}
+    metrics = dict(found[own])
+    for evaluator, told in others:
+        metrics |= told(evaluator)
     metrics |= under_noise(grid, found[clean] if clean else None, tasks)
-    metrics |= under_corruption(corruptions, of_own, tasks)
+    metrics |= under_corruption(corruptions, found[own], tasks)
     return Evaluation(
         metrics,
         () if len(own.detections) else ("no detections: every AP is 0",),
         own.injection.telemetry(),
-        matches,
+        {task: own.detections.matches(task) for task in tasks},
         grid,
         tuple(corruptions),
         {task: own.detections.error_shift(task) for task in tasks},
         album.pictures(),
     )
+
+
+def _others(split: Split, contents: Contents, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
+    """Detectron2's own evaluators of what the model finds besides boxes and masks, each with what reads its numbers."""
+    found: list[tuple[Any, _Told]] = []
+    if detector.has_keypoints and contents.has_keypoints:
+        found.append((keypoint_evaluator(name, detector.oks_sigmas), keypoint_metrics))
+    if detector.semantic and split.sem_seg:
+        found.append((semantic_evaluator(split, detector.semantic), semantic_metrics))
+    return found
 
 
 def _asked(model: nn.Module, truth: Mapping[str, Any], noise: NoiseConfig, draw: int) -> _Pass:
