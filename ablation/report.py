@@ -75,33 +75,54 @@ def _default_out(folders: Sequence[Path]) -> Path:
 
 
 def _write(findings: Findings, out: Path) -> Path:
-    import pandas as pd
+    from concurrent.futures import ThreadPoolExecutor
 
-    from ablation.contents import compile_contents, trends
-    from ablation.latex import latex
+    from ablation.contents import compile_contents
     from ablation.markdown import markdown
     from ablation.page import embed, page
-    from ablation.results import results
 
-    sweep = findings.sweep
-    drawn = _draw(findings, out / "figures")
-    write_text(out / "commands.csv", _csv(pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"])))
-    tables = [("results", results(findings)), ("trends over sigma", trends(findings.outcome.decision))]
-    write_text(out / "tables.tex", latex(tables))
-    write_text(out / "runs.csv", _csv(sweep.runs))
-    _write_arrow(sweep.runs, out / "runs.parquet")
-    for kind in ("csv", "parquet"):  # millions of rows
-        _write_arrow(sweep.curves, out / f"curves.{kind}")
-    write_text(out / "differences.csv", _csv(_differences(findings)))
-    for name, frame in (("grid", sweep.grid), ("corruptions", sweep.corruptions), ("errors", sweep.error_shift)):
-        if not frame.empty:
-            write_text(out / f"{name}.csv", _csv(frame))
-    if not sweep.cost.empty:
-        write_text(out / "cost.csv", _csv(sweep.cost))
+    with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
+        curves = [
+            pool.submit(_write_arrow, findings.sweep.curves, out / f"curves.{kind}") for kind in ("csv", "parquet")
+        ]
+        drawn = _draw(findings, out / "figures")
+        for writing in curves:
+            writing.result()
+    _write_tables(findings, out)
     contents = compile_contents(findings, drawn)
     write_text(out / "report.md", markdown(contents))
     write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))
     return out / "index.html"
+
+
+def _write_tables(findings: Findings, out: Path) -> None:
+    import pandas as pd
+
+    from ablation.contents import trends
+    from ablation.latex import latex
+    from ablation.results import results
+
+    sweep = findings.sweep
+    frames = {
+        "runs": sweep.runs,
+        "differences": _differences(findings),
+        "commands": pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"]),
+        **{
+            name: frame
+            for name, frame in (
+                ("grid", sweep.grid),
+                ("corruptions", sweep.corruptions),
+                ("errors", sweep.error_shift),
+                ("cost", sweep.cost),
+            )
+            if not frame.empty
+        },
+    }
+    for name, frame in frames.items():
+        write_text(out / f"{name}.csv", _csv(frame))
+    _write_arrow(sweep.runs, out / "runs.parquet")
+    tables = [("results", results(findings)), ("trends over sigma", trends(findings.outcome.decision))]
+    write_text(out / "tables.tex", latex(tables))
 
 
 def _draw(findings: Findings, folder: Path) -> Collection[str]:
