@@ -59,7 +59,7 @@ def heat_map(table: pd.DataFrame, across: str, colour: str, is_signed: bool = Fa
     lines = sum(name.count("\n") + 1 for name in names)
     wide = 0.075 * max(len(line) for name in names for line in name.split("\n"))
     figure = Figure(
-        figsize=(max(4.2, 0.62 * columns + wide + 1.4), 0.24 * lines + 0.05 * rows + 1.1), layout="constrained"
+        figsize=(max(6.4, 0.62 * columns + wide + 1.4), 0.24 * lines + 0.05 * rows + 1.1), layout="constrained"
     )
     ax = figure.subplots()
     finite = values[np.isfinite(values)]
