@@ -10,7 +10,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ablation.config import did_you_mean, flattened
+from ablation.config.keys import did_you_mean, flattened
 from ablation.errors import AblationError
 
 _LINES = 3  # of a message that is not ours; the rest repeats it in other words

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablation.config import RunConfig, ShapesConfig
+from ablation.config import RunConfig
+from ablation.config.dataset import ShapesConfig
 from ablation.datasets.annotations import check
 from ablation.datasets.files import given
 from ablation.datasets.selection import chosen

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from ablation import progress
-from ablation.config import NoiseConfig, RunConfig
+from ablation.config import RunConfig
+from ablation.config.noise import NoiseConfig
 from ablation.corruptions import CorruptedMapper
 from ablation.datasets.annotations import Contents, Split, check
 from ablation.datasets.catalog import evaluation_loader, register

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation.config import Phase, RunConfig, flattened
+from ablation.config import RunConfig
+from ablation.config.keys import flattened
+from ablation.config.noise import Phase
 from ablation.datasets.files import fingerprint
 from ablation.locate import model_fingerprint
 

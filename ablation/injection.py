@@ -21,7 +21,7 @@ from detectron2.utils import comm
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from ablation.config import NoiseConfig, NoiseScheduleConfig, Phase
+from ablation.config.noise import NoiseConfig, NoiseScheduleConfig, Phase
 from ablation.errors import NoiseNotApplied
 from ablation.models import bottom_up, noise_levels
 from ablation.noise.base import Noise, rms

@@ -18,7 +18,8 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ablation.config import ScheduleConfig, flattened
+from ablation.config.keys import flattened
+from ablation.config.schedule import ScheduleConfig
 from ablation.datasets.annotations import Contents
 from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, SemanticHead, clipped, refused
 from ablation.errors import ConfigError

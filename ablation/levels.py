@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ablation.config import NoiseConfig
+from ablation.config.noise import NoiseConfig
 from ablation.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ablation.config import ModelConfig
+from ablation.config.model import ModelConfig
 from ablation.errors import ConfigError
 
 OWN_PREFIX = "ablation://"

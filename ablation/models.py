@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from ablation import lazy, yacs
-from ablation.config import ModelConfig, RunConfig
+from ablation.config import RunConfig
+from ablation.config.model import ModelConfig
 from ablation.datasets import semantic
 from ablation.datasets.annotations import Contents
 from ablation.datasets.files import SPLITS, locate

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ablation import models
-from ablation.config import NoiseConfig, RunConfig
+from ablation.config import RunConfig
+from ablation.config.noise import NoiseConfig
 from ablation.datasets.annotations import check
 from ablation.datasets.catalog import register
 from ablation.datasets.files import locate, prepare

@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ablation.config import NAME_LENGTH, RunConfig, flattened, validated
+from ablation.config import RunConfig, validated
+from ablation.config.base import NAME_LENGTH
+from ablation.config.keys import flattened
 from ablation.corruptions import check_corruptions
 from ablation.datasets.survey import Survey, survey
 from ablation.errors import AblationError, ConfigError

@@ -110,7 +110,7 @@ def _image(side: tuple[int, int], classes: int) -> dict[str, Any]:
 
 
 def _noise(type_: str) -> Any:
-    from ablation.config import NoiseConfig, NoiseScheduleConfig
+    from ablation.config.noise import NoiseConfig, NoiseScheduleConfig
 
     given = STRENGTHS[type_]
     return NoiseConfig(

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablation import noise
-from ablation.config import did_you_mean, flattened, validated
+from ablation.config import validated
+from ablation.config.keys import did_you_mean, flattened
 from ablation.errors import ConfigError
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,8 @@ from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from ablation import models
-from ablation.config import CORRUPTIONS, validated
+from ablation.config import validated
+from ablation.config.evaluation import CORRUPTIONS
 from ablation.corruptions import CorruptedMapper, _seed, check_corruptions, corrupted
 from ablation.datasets.annotations import check
 from ablation.datasets.catalog import evaluation_loader, register

@@ -19,7 +19,8 @@ from hypothesis.extra import numpy as hnp
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from ablation.config import CocoJsonConfig, ShapesConfig, validated
+from ablation.config import validated
+from ablation.config.dataset import CocoJsonConfig, ShapesConfig
 from ablation.datasets import annotations, shapes
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.files import check_categories, fingerprint, locate, prepare
@@ -503,7 +504,7 @@ def test_real_files_need_no_preparation(coco_folder):
 
 def test_processes_that_want_the_set_at_once_get_the_same_whole_one(tmp_path):
     code = (
-        "import sys; from ablation.config import ShapesConfig; from ablation.datasets.files import *\n"
+        "import sys; from ablation.config.dataset import ShapesConfig; from ablation.datasets.files import *\n"
         "config = ShapesConfig(name='s', type='shapes', seed=0, train_size=40, test_size=5, image_size=64, "
         "folder=sys.argv[1])\n"
         "sys.stdin.readline(); prepare(config); print(check(locate(config, 'train')).images)"

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from ablation import models
-from ablation.config import NoiseScheduleConfig, validated
+from ablation.config import validated
+from ablation.config.noise import NoiseScheduleConfig
 from ablation.datasets.annotations import check
 from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate, prepare

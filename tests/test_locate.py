@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ablation import locate
-from ablation.config import ModelConfig
+from ablation.config.model import ModelConfig
 from ablation.errors import ConfigError
 from ablation.locate import config_file, model_fingerprint, weights_file
 

@@ -11,7 +11,8 @@ from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
 from ablation import models, yacs
-from ablation.config import ModelConfig, validated
+from ablation.config import validated
+from ablation.config.model import ModelConfig
 from ablation.datasets.annotations import Contents, Split, check
 from ablation.datasets.catalog import register
 from ablation.errors import ConfigError

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ablation.config import CocoConfig, DatasetConfig, RegisteredConfig, ShapesConfig
+from ablation.config.dataset import CocoConfig, DatasetConfig, RegisteredConfig, ShapesConfig
 from ablation.datasets import registered, semantic
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.selection import CocoFormat, SplitName, chosen

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation import launch
-from ablation.config import RegisteredConfig, did_you_mean
+from ablation.config.dataset import RegisteredConfig
+from ablation.config.keys import did_you_mean
 from ablation.datasets.annotations import Split
 from ablation.errors import DataError
 from ablation.record import write_text

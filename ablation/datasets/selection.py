@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from typing import Literal
 
-from ablation.config import CocoConfig, CocoJsonConfig, RegisteredConfig
+from ablation.config.dataset import CocoConfig, CocoJsonConfig, RegisteredConfig
 from ablation.datasets.annotations import Contents
 from ablation.errors import DataError
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from ablation.config import DatasetConfig, RegisteredConfig, ShapesConfig
+from ablation.config.dataset import DatasetConfig, RegisteredConfig, ShapesConfig
 from ablation.datasets import registered
 from ablation.datasets.annotations import Contents, Split, check
 from ablation.datasets.files import SPLITS, check_categories, given

@@ -1,0 +1,103 @@
+"""The group `evaluation`, with the cells of the noise grid and the conditions of the corruptions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from ablation.config.base import Group, Metric
+from ablation.config.keys import did_you_mean
+from ablation.config.noise import NoiseConfig, NoiseScheduleConfig
+
+# Those of Michaelis et al., in their order; the package has four more, meant for choosing a method.
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise"),
+    *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness"),
+    *("contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
+
+
+@dataclass(frozen=True)
+class GridCell:
+    """One noise of the grid, and which of its independent draws."""
+
+    type: str
+    sigma: float
+    levels: str | list[str]
+    draw: int
+    noise: NoiseConfig
+
+
+class NoiseGridConfig(Group):
+    """Test noise that every trained model meets besides its own: each type at each sigma on each choice of levels."""
+
+    sigmas: list[Annotated[float, Field(ge=0)]]
+    types: Annotated[list[str], Field(min_length=1)]
+    levels: Annotated[list[Literal["all"] | list[str]], Field(min_length=1)]
+    draws: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _check(self) -> NoiseGridConfig:
+        try:
+            self.cells()
+        except ValidationError as error:
+            reason = error.errors()[0]
+            raise ValueError(f"evaluation.noise_grid: {reason.get('ctx', {}).get('error', reason['msg'])}") from error
+        return self
+
+    def cells(self) -> list[GridCell]:
+        """Every cell; one for all draws where there is no noise to draw."""
+        return [
+            GridCell(type_, sigma, levels, draw, _test_noise(type_, sigma, levels))
+            for type_, levels, sigma in product(self.types, self.levels, self.sigmas)
+            for draw in range(self.draws if sigma else 1)
+        ]
+
+
+def _test_noise(type_: str, sigma: float, levels: Literal["all"] | list[str]) -> NoiseConfig:
+    return NoiseConfig(
+        type=type_,
+        sigma=sigma,
+        params={},
+        levels=levels,
+        when="eval",
+        scale="relative",
+        granularity=None,
+        shared=False,
+        destination="both",
+        probability=1.0,
+        schedule=NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None),
+    )
+
+
+class EvaluationConfig(Group):
+    """How a trained model is measured."""
+
+    primary_metric: Metric
+    batch_size: Annotated[int, Field(ge=1)]
+    loss_period: Annotated[int, Field(ge=1)] | None
+    noise_grid: NoiseGridConfig
+    corruptions: Literal["all"] | list[str]
+    severities: Annotated[list[Annotated[int, Field(ge=1, le=5)]], Field(min_length=1)]
+    pictures: Annotated[int, Field(ge=0)]
+
+    @model_validator(mode="after")
+    def _check_corruptions(self) -> EvaluationConfig:
+        for name in self.corruptions if self.corruptions != "all" else ():
+            if name not in CORRUPTIONS:
+                raise ValueError(
+                    f"evaluation.corruptions: {name!r} is not one. {did_you_mean(name, ['all', *CORRUPTIONS])}"
+                )
+        for key, values in (("corruptions", self.corruptions), ("severities", self.severities)):
+            if values != "all" and len(set(values)) < len(values):
+                raise ValueError(f"evaluation.{key} must be distinct, got {values}: each counts once in mPC.")
+        return self
+
+    def conditions(self) -> list[tuple[str, int]]:
+        """Each corruption that is asked for at each severity, in the benchmark's order; empty for none."""
+        names = CORRUPTIONS if self.corruptions == "all" else sorted(self.corruptions, key=CORRUPTIONS.index)
+        return list(product(names, sorted(self.severities)))

@@ -1,0 +1,102 @@
+"""The group `noise`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from ablation import noise as noise_types
+from ablation.config.base import Group
+from ablation.errors import ConfigError
+from ablation.noise.base import Noise
+
+Phase = Literal["train", "eval"]
+
+
+class NoiseScheduleConfig(Group):
+    """Strength of the training noise over the iterations; start, full and stop in iterations."""
+
+    shape: Literal["constant", "linear", "cosine"]
+    start: Annotated[int, Field(ge=0)]
+    full: Annotated[int, Field(ge=1)] | None
+    stop: Annotated[int, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def _check_order(self) -> NoiseScheduleConfig:
+        for key, end in (("full", self.full), ("stop", self.stop)):
+            if end is not None and end <= self.start:
+                raise ValueError(f"noise.schedule.{key} must be after noise.schedule.start={self.start}, got {end}.")
+        if self.full is not None and self.stop is not None and self.full > self.stop:
+            raise ValueError(
+                f"noise.schedule.full must be <= noise.schedule.stop={self.stop}, got {self.full}: the full strength "
+                "would never be reached."
+            )
+        if self.shape == "constant" and self.full is not None:
+            raise ValueError(
+                f"noise.schedule.full={self.full} has no meaning for noise.schedule.shape=constant; "
+                "choose linear or cosine, or leave full at null."
+            )
+        return self
+
+
+class NoiseConfig(Group):
+    """Which noise, how strong, where and when."""
+
+    type: str
+    sigma: float | None
+    params: dict[str, Any]
+    levels: Literal["all"] | list[str]
+    when: Literal["train", "eval", "always"]
+    scale: Literal["relative", "absolute"]
+    granularity: Literal["element", "channel", "position", "image"] | None
+    shared: bool
+    destination: Literal["both", "rpn", "roi"]
+    probability: Annotated[float, Field(gt=0, le=1)]
+    schedule: NoiseScheduleConfig
+
+    @model_validator(mode="after")
+    def _check(self) -> NoiseConfig:
+        if self.levels != "all" and (not self.levels or len(set(self.levels)) != len(self.levels)):
+            raise ValueError(f"noise.levels must be 'all' or a list of distinct levels, got {self.levels}.")
+        try:
+            noise = self.build()
+            if noise is not None and self.schedule.shape != "constant":
+                noise.scaled(0.5)  # refuses the types whose strength cannot be set
+        except ConfigError as error:
+            raise ValueError(str(error)) from error  # so that pydantic goes on and names the other keys too
+        if noise is not None and noise.needs_batch and self.when != "train":
+            raise ValueError(
+                f"noise.type={self.type} mixes the images of a batch, so its result in evaluation would depend on "
+                f"the batch size; noise.when must be train, got {self.when}."
+            )
+        if self.when == "eval" and noise is not None:
+            self._check_evaluation_only()
+        return self
+
+    def _check_evaluation_only(self) -> None:
+        if self.shared:
+            raise ValueError(
+                "noise.shared=true has no effect with noise.when=eval: an evaluation draws for each image by itself, "
+                "so that no result depends on the batch. Leave noise.shared at false."
+            )
+        if self.schedule != NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None):
+            raise ValueError(
+                "noise.schedule has no effect with noise.when=eval: it is the strength over the training. "
+                "Leave it out, or choose noise.when=train or always."
+            )
+
+    def build(self) -> Noise | None:
+        """The noise that these keys describe; None when they describe none (type none, or sigma 0)."""
+        return noise_types.build(
+            self.type,
+            sigma=self.sigma,
+            scale=self.scale,
+            granularity=self.granularity,
+            shared=self.shared,
+            params=self.params,
+        )
+
+    def acts(self, phase: Phase) -> bool:
+        """Whether there is noise in this phase."""
+        return self.build() is not None and self.when in (phase, "always")

@@ -1,0 +1,101 @@
+"""Pydantic's errors in words: which key, what was given, what is allowed, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from ablation.config.base import PATTERNS
+from ablation.config.dataset import DATASETS
+from ablation.config.keys import did_you_mean
+
+_TYPES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
+_BOUNDS = {
+    "greater_than_equal": ">= {ge}",
+    "greater_than": "> {gt}",
+    "less_than_equal": "<= {le}",
+    "less_than": "< {lt}",
+}
+
+
+def explained(errors: list[ErrorDetails], composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:
+    """One line for each key, the arms of a union (all, or a list of levels) sharing theirs; schema: of `composed`."""
+    by_key: dict[str, list[ErrorDetails]] = {}
+    for error in errors:
+        by_key.setdefault(_dotted(error, composed), []).append(error)
+    return [_line(key, found, composed, schema) for key, found in by_key.items()]
+
+
+def _dotted(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
+    # The discriminator's tag (shapes, coco_json) and the arms of a union stand in pydantic's path; users never
+    # typed them, so only the keys that really lead into the configuration are kept.
+    key, node = [], composed
+    for part in error["loc"]:
+        if isinstance(part, str) and isinstance(node, Mapping) and (part in node or error["type"] == "missing"):
+            key.append(part)
+            node = node.get(part, {})
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        key.append("type")
+    return ".".join(key)
+
+
+def _line(key: str, errors: list[ErrorDetails], composed: Mapping[str, Any], schema: type[BaseModel]) -> str:
+    first = errors[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    if first["type"] in ("missing", "union_tag_not_found"):
+        return f"{key} is missing. Add to the command: +{key}=..."
+    if first["type"] == "extra_forbidden":
+        return f"{key} is not a key. {did_you_mean(key, _known_beside(key, composed, schema))}"
+    allowed = " or ".join(dict.fromkeys(_allowed(error) for error in errors))
+    given = _value_at(composed, key)
+    return f"{key} must be {allowed}, got {'null' if given is None else repr(given)}."
+
+
+def _allowed(error: ErrorDetails) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    if kind in _BOUNDS:
+        return _BOUNDS[kind].format(**context).removesuffix(".0")
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind == "union_tag_invalid":
+        return str(context["expected_tags"]).replace(", ", " or ")
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[context["pattern"]]
+    if kind == "string_too_long":
+        return f"at most {context['max_length']} characters long"
+    is_item = isinstance(error["loc"][-1], int)
+    return f"a list of {_TYPES[kind]}" if is_item else _TYPES.get(kind, error["msg"])
+
+
+def _value_at(composed: Mapping[str, Any], key: str) -> Any:
+    node: Any = composed
+    for part in key.split("."):
+        node = node.get(part)
+    return node
+
+
+def _known_beside(key: str, composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:
+    """The keys that the schema has where an unknown one stands."""
+    parent, _, _ = key.rpartition(".")
+    group: Any = schema
+    for part in parent.split(".") if parent else []:
+        group = group.model_fields[part].annotation
+        if part == "dataset":
+            group = DATASETS[_value_at(composed, "dataset.type")]
+    return [f"{parent}.{name}" if parent else name for name in group.model_fields]
