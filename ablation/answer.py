@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from ablation.decision import Decision, TrendVerdict
+from ablation.factors import SIGMA
 from ablation.paired import least_seeds
 from ablation.power import minimum_detectable_effect, seeds_needed
 from ablation.results import Findings, ends, probability, progress, shown, shown_factors
 from ablation.stats import Estimate
-from ablation.table import SIGMA, Sweep
+from ablation.table import Sweep
 
 
 def answer(findings: Findings) -> str:

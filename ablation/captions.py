@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ablation.table import SIGMA
+from ablation.factors import SIGMA
 
 
 class Caption(NamedTuple):

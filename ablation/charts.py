@@ -222,4 +222,6 @@ def _label(value: Any) -> str:
 
 
 def _folded(name: Any) -> str:
-    return "\n".join(textwrap.wrap(str(name), _NAME_WIDTH)) or str(name)
+    """A name on several lines, broken between its parts: "sigma" stays with its number."""
+    parts = ", ".join(part.replace(" ", "\xa0") for part in str(name).split(", "))
+    return "\n".join(textwrap.wrap(parts, _NAME_WIDTH)).replace("\xa0", " ") or str(name)

@@ -11,6 +11,7 @@ from ablation import views
 from ablation.answer import answer, family_name
 from ablation.captions import CAPTIONS
 from ablation.decision import Decision
+from ablation.factors import SIGMA
 from ablation.results import (
     Findings,
     Grid,
@@ -24,7 +25,7 @@ from ablation.results import (
 )
 from ablation.shelf import Problem
 from ablation.stats import together
-from ablation.table import SIGMA, Sweep
+from ablation.table import Sweep
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablation.record import replacing
+from ablation.disk import replacing
 
 _FORMAT = 1  # of the file of arrays; another number is not read
 _LEAST = 100_000  # points; fewer are read from the logs in a moment

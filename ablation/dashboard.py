@@ -25,9 +25,11 @@ from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, whole_record
+from ablation.factors import SIGMA
+from ablation.paths import SweepPaths
+from ablation.record import RunRecord, Status, TrainingRecord, whole_record
 from ablation.results import shown, shown_factors
-from ablation.table import SIGMA, Sweep
+from ablation.table import Sweep
 
 # TensorBoard reads the files of a folder in the order of their names; those of a training begin with the time.
 FILE = "events.out.tfevents.0.ablation"

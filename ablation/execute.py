@@ -26,26 +26,15 @@ from ablation.corruptions import check_corruptions
 from ablation.datasets.annotations import check
 from ablation.datasets.files import locate, prepare
 from ablation.detector import Detector
+from ablation.disk import replacing, write_text
 from ablation.errors import Busy, RecordError
 from ablation.evaluation import evaluate
+from ablation.failure import failure_of
 from ablation.identity import identify
+from ablation.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.pictures import write_pictures
 from ablation.ranks import train_on_devices
-from ablation.record import (
-    Record,
-    RunPaths,
-    RunRecord,
-    Status,
-    SweepPaths,
-    TrainingPaths,
-    TrainingRecord,
-    failure_of,
-    read_record,
-    replacing,
-    whole_record,
-    write_record,
-    write_text,
-)
+from ablation.record import Record, RunRecord, Status, TrainingRecord, read_record, whole_record, write_record
 from ablation.resamples import write_resamples
 from ablation.training import Training
 from ablation.weights import load_weights, save_weights

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from ablation import charts, plots, views
+from ablation.factors import SIGMA, is_noise
 from ablation.look import Layout, small_multiples
 from ablation.results import Findings
 from ablation.stats import Range, as_frame, baseline_spread, estimate, is_strength
-from ablation.table import SIGMA, Sweep, is_noise
+from ablation.table import Sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,7 +39,10 @@ def figures(findings: Findings) -> Iterable[tuple[str, Figure]]:
     if 1 < len(rows := _intervals(findings)) <= _MOST_ROWS:
         yield "differences", charts.forest(rows, sweep.primary_metric)
     if (levels := views.by_level(findings)) is not None:
-        yield "levels", charts.heat_map(levels, SIGMA, f"difference in {sweep.primary_metric}", is_signed=True)
+        yield (
+            "levels",
+            charts.heat_map(levels, str(levels.columns.name), f"difference in {sweep.primary_metric}", is_signed=True),
+        )
     curves = sweep.curves[sweep.curves["metric"].isin(_LOSSES)]
     if not curves.empty:
         yield "losses", _loss_figure(sweep, curves)

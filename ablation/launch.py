@@ -7,15 +7,11 @@ Knows neither Hydra nor torch.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import logging
 import multiprocessing
-import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,28 +20,14 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any, Protocol
 
-from ablation import progress
 from ablation.errors import Interrupted
+from ablation.failure import Failure
 from ablation.progress import Progress
-from ablation.record import Failure, failure_of
+from ablation.worker import Task, work
 
 logger = logging.getLogger(__name__)
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_GRACE = 60.0  # seconds that a process may take to save its checkpoint after SIGTERM
-
-
-@dataclass(frozen=True)
-class Task:
-    """A call to make in a process of its own; function and arguments must pickle.
-
-    log: file that receives the process's standard output and error.
-    """
-
-    name: str
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    log: Path
 
 
 @dataclass(frozen=True)
@@ -168,7 +150,7 @@ class _Pool:
     def _start(self, index: int, task: Task, attempt: int) -> None:
         slot = self._free.popleft()
         here, there = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=_work, args=(there, task, dict(slot), str(Path.cwd())), name=task.name)
+        process = _CONTEXT.Process(target=work, args=(there, task, dict(slot), str(Path.cwd())), name=task.name)
         process.start()
         there.close()
         self._running[index] = _Worker(task, process, here, slot, attempt)
@@ -267,45 +249,3 @@ def _death(worker: _Worker, limits: Limits, is_stopping: bool) -> Failure:
     if code is not None and code < 0:
         return Failure("signal", f"Died of {signal.Signals(-code).name}.", "Look for the stack in the log.", log)
     return Failure("exit", f"Ended by itself with exit status {code}.", "Something called sys.exit; see the log.", log)
-
-
-def _work(connection: Connection, task: Task, slot: Mapping[str, str], folder: str) -> None:
-    os.chdir(folder)  # the server may have been started elsewhere
-    os.environ.update(slot)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with task.log.open("ab", buffering=0) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    faulthandler.enable()
-    _stop_with(connection)
-    progress.listen(lambda update: _send(connection, "progress", update))
-    try:
-        result = task.function(*task.arguments)
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(("failure", failure_of(error, task.log)))
-    else:
-        connection.send(("result", result))
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-
-
-def _send(connection: Connection, kind: str, payload: Any) -> None:
-    # A broken pipe means that the parent is gone; the watching thread ends this process in an orderly way.
-    with contextlib.suppress(OSError):
-        connection.send((kind, payload))
-
-
-def _stop_with(connection: Connection) -> None:
-    """End this process the way a user's Ctrl-C would when the parent dies: the pipe closes then."""
-
-    def watch() -> None:
-        with contextlib.suppress(EOFError, OSError):
-            connection.recv()
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_GRACE)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -22,8 +22,8 @@ from ablation.config.keys import flattened
 from ablation.config.schedule import ScheduleConfig
 from ablation.datasets.annotations import Contents
 from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, SemanticHead, clipped, refused
+from ablation.disk import replacing
 from ablation.errors import ConfigError
-from ablation.record import replacing
 
 logger = logging.getLogger(__name__)
 

@@ -138,7 +138,7 @@ def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
 @lru_cache(maxsize=256)
 def _bases(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
     try:
-        content = yaml.load(path.read_bytes(), _Loader)
+        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader that keeps tags as text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = str(error).splitlines()[-1].strip()
         raise ConfigError(f"model.config: {path} is not YAML: {where}. Give a detectron2 config file.") from error

@@ -18,7 +18,8 @@ from pycocotools import mask as masks
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard.writer import FileWriter
 
-from ablation.record import RunPaths, replacing
+from ablation.disk import replacing
+from ablation.paths import RunPaths
 from ablation.scoring.matching import as_rle
 
 Pixels = NDArray[np.uint8]

@@ -16,14 +16,8 @@ from ablation.corruptions import check_corruptions
 from ablation.datasets.survey import Survey, survey
 from ablation.errors import AblationError, ConfigError
 from ablation.identity import identify
-from ablation.record import (
-    Cell,
-    RunRecord,
-    Status,
-    SweepPaths,
-    TrainingRecord,
-    whole_record,
-)
+from ablation.paths import SweepPaths
+from ablation.record import Cell, RunRecord, Status, TrainingRecord, whole_record
 
 
 @dataclass(frozen=True)

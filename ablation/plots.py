@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.transforms import ScaledTranslation
 
+from ablation.factors import SIGMA
 from ablation.look import BASELINE, KINDS, MANY, MARKERS, colours, hue_values, label, single, thinned, where
-from ablation.table import SIGMA
 
 if TYPE_CHECKING:
     import pandas as pd

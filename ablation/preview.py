@@ -186,7 +186,7 @@ def _write(pixels: NDArray[np.uint8], folder: Path, name: str) -> Path:
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 
-    from ablation.record import replacing
+    from ablation.disk import replacing
 
     path = folder / f"{name}.png"
     with replacing(path) as temporary:

@@ -15,10 +15,12 @@ from importlib import metadata
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-# What stands between a configuration and its numbers; plans, records and reports change no result.
-_DECISIVE = (
-    *("noise", "datasets", "scoring", "injection.py", "models.py", "training.py"),
-    *("evaluation.py", "detections.py", "corruptions.py", "execute.py"),
+# What stands between a configuration and its numbers; plans, records, pictures and reports change no result.
+DECISIVE = (
+    *("datasets", "detector", "lazy", "levels", "models", "weights", "yacs"),
+    *("checkpoint", "hooks", "injection", "noise", "ranks", "training", "validation"),
+    *("corruptions", "detections", "error_shift", "evaluation", "keypoint_scores", "resamples", "robustness"),
+    *("scoring", "semantic_scores", "execute"),
 )
 # Of evaluation.corruptions, where they are installed.
 _OPTIONAL = ("imagecorruptions-imaug", "scikit-image")
@@ -57,8 +59,8 @@ def _detectron2() -> str:
 
 def _code() -> str:
     digest = hashlib.sha256()
-    for name in _DECISIVE:
+    for name in DECISIVE:
         path = _PACKAGE / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

@@ -23,11 +23,13 @@ from ablation.config import RunConfig, validated
 from ablation.datasets.annotations import check
 from ablation.datasets.files import locate
 from ablation.errors import ConfigError, RunError
-from ablation.launch import Limits, Outcome, Task
+from ablation.failure import Failure
+from ablation.launch import Limits, Outcome
+from ablation.paths import TrainingPaths
 from ablation.progress import Progress
-from ablation.record import Failure, TrainingPaths
 from ablation.training import Training
 from ablation.weights import save_weights
+from ablation.worker import Task
 
 # How little a kind of failure says of its cause: a rank that loses another one raises some exception of torch's.
 _UNTOLD = {"exception": 1, "joint": 2}

@@ -1,31 +1,21 @@
 """The JSON records in which the half that trains and the half that reports meet. Standard library only.
 
-Layout of a sweep folder::
-
-    sweep.json                  every command that was given to this sweep, with time and version
-    cells.jsonl                 one line per cell ever asked for: its config and the run that answers
-    trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
-    runs/<run id>/              record.json, config.yaml, matches, resamples, pictures, TensorBoard events, log
-    layout/                     TensorBoard's table of hyperparameters and its charts
-    report/                     what `python -m ablation.report` makes
-
-Every file is written to a temporary name, synced and renamed, so a reader sees the old one or the new one.
+Every file is written whole (`disk`), so a reader sees the old one or the new one.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ablation.errors import RecordError, RunError, is_out_of_memory, is_out_of_space
+from ablation.disk import write_text
+from ablation.errors import RecordError
+from ablation.failure import Failure
 
 SCHEMA_VERSION = 1
 
@@ -61,42 +51,6 @@ class LevelTelemetry:
     def snr_db(self) -> float | None:
         """Signal-to-noise ratio in dB, -20 log10 sigma; None when either part is zero."""
         return -20.0 * math.log10(self.sigma) if self.sigma else None
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a training or a run has no result.
-
-    kind: exception, out-of-memory, out-of-space, signal, exit, timeout, diverged, no-noise or interrupted.
-    message: what happened, in one or two sentences; advice: what to do; log: where the traceback is.
-    """
-
-    kind: str
-    message: str
-    advice: str = ""
-    log: str = ""
-
-
-_ADVICE = {
-    "out-of-memory": "Lower schedule.batch_size or run fewer at a time, and repeat the same command.",
-    "out-of-space": "Free some disk space and repeat the same command.",
-    "diverged": "Lower schedule.lr or noise.sigma.",
-    "interrupted": "Repeat the same command; it goes on from there.",
-    "exception": "The log holds the traceback. Repeat the same command; finished runs are skipped.",
-}
-
-
-def failure_of(error: Exception, log: Path) -> Failure:
-    """What went wrong, by kind, with the advice that fits."""
-    if isinstance(error, RunError):
-        advice = _ADVICE.get(error.kind, "Repeat the same command; finished runs are skipped.")
-        return Failure(error.kind, str(error), advice, str(log))
-    kind = "exception"
-    if is_out_of_memory(error):
-        kind = "out-of-memory"
-    elif is_out_of_space(error):
-        kind = "out-of-space"
-    return Failure(kind, f"{type(error).__name__}: {error}", _ADVICE[kind], str(log))
 
 
 @dataclass(frozen=True)
@@ -227,171 +181,6 @@ class Cell:
     sigma: float | None
 
 
-@dataclass(frozen=True)
-class TrainingPaths:
-    """Every file name below trainings/<training id>/."""
-
-    folder: Path
-
-    @property
-    def record(self) -> Path:
-        """training.json."""
-        return self.folder / "training.json"
-
-    @property
-    def config(self) -> Path:
-        """config.yaml, the resolved configuration."""
-        return self.folder / "config.yaml"
-
-    @property
-    def metrics(self) -> Path:
-        """metrics.jsonl: one JSON object per logged iteration, detectron2's names."""
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def weights(self) -> Path:
-        """model.safetensors: the final weights."""
-        return self.folder / "model.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """best.safetensors: the weights with the least validation loss, where that was asked for."""
-        return self.folder / "best.safetensors"
-
-    def kept(self, iteration: int) -> Path:
-        """checkpoints/model-<iteration>.safetensors: weights on the way, where they are to be kept."""
-        return self.folder / "checkpoints" / f"model-{iteration:07d}.safetensors"
-
-    def all_kept(self) -> list[Path]:
-        """The weights on the way that are there, oldest first."""
-        return sorted(self.kept(0).parent.glob("model-*.safetensors"))
-
-    @property
-    def checkpoint(self) -> Path:
-        """checkpoint.pth: everything needed to go on bit-identically."""
-        return self.folder / "checkpoint.pth"
-
-    @property
-    def log(self) -> Path:
-        """log.txt of the process that trains."""
-        return self.folder / "log.txt"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a process works on this training."""
-        return self.folder / ".lock"
-
-
-@dataclass(frozen=True)
-class RunPaths:
-    """Every file name below runs/<run id>/."""
-
-    folder: Path
-
-    @property
-    def record(self) -> Path:
-        """record.json."""
-        return self.folder / "record.json"
-
-    @property
-    def config(self) -> Path:
-        """config.yaml, the resolved configuration."""
-        return self.folder / "config.yaml"
-
-    @property
-    def resamples(self) -> Path:
-        """resamples.npz: AP on bootstrap resamples of the test images, for the intervals."""
-        return self.folder / "resamples.npz"
-
-    def matches(self, task: str) -> Path:
-        """matches-<task>.npz: which detections were right, by image, to count AP again over other images."""
-        return self.folder / f"matches-{task}.npz"
-
-    @property
-    def pictures(self) -> Path:
-        """pictures/<image id>.png: ground truth beside detections, of a few test images."""
-        return self.folder / "pictures"
-
-    @property
-    def log(self) -> Path:
-        """log.txt of the process that evaluates (the training's, when the same process did both)."""
-        return self.folder / "log.txt"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a process works on this run."""
-        return self.folder / ".lock"
-
-
-@dataclass(frozen=True)
-class SweepPaths:
-    """Every file name of a sweep folder."""
-
-    folder: Path
-
-    @property
-    def sweep(self) -> Path:
-        """sweep.json: the commands given."""
-        return self.folder / "sweep.json"
-
-    @property
-    def cells(self) -> Path:
-        """cells.jsonl: all cells ever asked for."""
-        return self.folder / "cells.jsonl"
-
-    @property
-    def lock(self) -> Path:
-        """Held while the sweep's own files are rewritten."""
-        return self.folder / ".lock"
-
-    @property
-    def curves(self) -> Path:
-        """.curves.npz: what readers have parsed of all metrics.jsonl; made anew when it is missing."""
-        return self.folder / ".curves.npz"
-
-    @property
-    def report(self) -> Path:
-        """The folder of the report."""
-        return self.folder / "report"
-
-    @property
-    def layout(self) -> Path:
-        """The folder of what TensorBoard must know of the sweep as a whole."""
-        return self.folder / "layout"
-
-    def training(self, training_id: str) -> TrainingPaths:
-        """The files of one training."""
-        return TrainingPaths(self.folder / "trainings" / training_id)
-
-    def run(self, run_id: str) -> RunPaths:
-        """The files of one run."""
-        return RunPaths(self.folder / "runs" / run_id)
-
-
-@contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside path; when the block succeeds, sync it and rename it to path."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for colleagues too
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a whole file atomically."""
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
 def write_record(path: Path, record: Record) -> None:
     """Write a record atomically.
 
@@ -484,17 +273,3 @@ def read_cells(path: Path) -> list[Cell]:
         except (TypeError, ValueError, RecursionError) as error:
             raise RecordError(f"{path} cannot be read: line {number} is not a cell: {error}") from error
     return cells
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

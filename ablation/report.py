@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ablation.disk import replacing, write_text
 from ablation.errors import AblationError
-from ablation.record import SweepPaths, replacing, write_text
+from ablation.paths import SweepPaths
 
 if TYPE_CHECKING:
     import pandas as pd

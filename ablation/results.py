@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ablation.decision import Verdict
+from ablation.factors import SIGMA, is_noise
 from ablation.paired import MeanInterval
 from ablation.power import minimum_detectable_effect
 from ablation.stats import Estimate, Outcome, estimate, is_strength, judge
-from ablation.table import SIGMA, Sweep, is_noise
+from ablation.table import Sweep
 
 if TYPE_CHECKING:
     from rich.console import Group

@@ -11,18 +11,9 @@ from typing import Any, TypeVar
 from filelock import FileLock, Timeout
 
 from ablation.errors import RecordError
-from ablation.record import (
-    Cell,
-    Failure,
-    Record,
-    RunPaths,
-    RunRecord,
-    Status,
-    SweepPaths,
-    TrainingPaths,
-    TrainingRecord,
-    read_record,
-)
+from ablation.failure import Failure
+from ablation.paths import RunPaths, SweepPaths, TrainingPaths
+from ablation.record import Cell, Record, RunRecord, Status, TrainingRecord, read_record
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ import pandas as pd
 
 from ablation.aggregate import bootstrap_interval, iqm, probability_of_improvement
 from ablation.decision import Decision, Verdict, decide
+from ablation.factors import SIGMA, is_noise
 from ablation.paired import FloatArray, MeanInterval, interval, sign_flip_p
 from ablation.record import Status
-from ablation.table import SIGMA, is_noise
 
 Range = tuple[float, float]  # lowest and highest, in the unit of the metric
 Resamples = Mapping[str, FloatArray]
@@ -122,14 +122,15 @@ def together(outcome: Outcome) -> Together | None:
         return probability_of_improvement(differences, np.zeros((len(differences), 1)))
 
     rows = []
-    for name, statistic, form in (
-        ("mean", np.mean, "+.1f"),
-        ("IQM", iqm, "+.1f"),
-        ("probability of improvement", improvement, ".2f"),
+    for name, statistic, form, limits in (
+        ("mean", np.mean, "+.1f", (-math.inf, math.inf)),
+        ("IQM", iqm, "+.1f", (-math.inf, math.inf)),
+        ("probability of improvement", improvement, ".2f", (0.0, 1.0)),
     ):
-        low_high = bootstrap_interval(scores, statistic)
-        assert low_high is not None  # of two seeds at least
-        rows.append((name, float(statistic(scores)), *low_high, form))
+        ends = bootstrap_interval(scores, statistic)
+        assert ends is not None  # of two seeds at least
+        low, high = (min(max(end, limits[0]), limits[1]) for end in ends)
+        rows.append((name, float(statistic(scores)), low, high, form))
     return Together(len(scores), len(seeds), tuple(rows))
 
 

@@ -13,26 +13,23 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from ablation import __version__, launch, provenance
+from ablation import __version__, history, provenance
 from ablation.errors import AblationError, RecordError
-from ablation.levels import Levels
-from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, first_reasons, is_completed, plan
+from ablation.failure import Failure
+from ablation.paths import RunPaths, SweepPaths, TrainingPaths
+from ablation.plan import Asked, InvalidCell, Plan, PlannedCell, is_completed, plan
+from ablation.probe import probed
 from ablation.record import (
     Cell,
-    Failure,
     Record,
-    RunPaths,
     RunRecord,
     Status,
-    SweepPaths,
-    TrainingPaths,
     TrainingRecord,
     read_cells,
     read_record,
     whole_record,
     write_cells,
     write_record,
-    write_text,
 )
 
 Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
@@ -54,7 +51,7 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
     planned = plan(asked)
     if not planned.cells[0].config.sweep.dry_run:
         _check_writable(planned.paths.folder)
-    planned = _probed(planned)
+    planned = probed(planned)
     name = planned.paths.folder.name
     console.print(f"[bold]{name}[/bold]: {planned.describe(workers)}")
     for data, survey in planned.surveys.items():
@@ -176,61 +173,6 @@ def _unwritable(folder: Path, reason: str) -> AblationError:
     return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with sweep.root=...")
 
 
-def _probed(planned: Plan) -> Plan:
-    """Build each distinct model once, without its weights, and move what cannot run to the invalid cells.
-
-    Before anything is trained this finds levels that the model does not produce and configs that detectron2
-    refuses. A dry run asks only about cells whose levels or overrides the user wrote.
-    """
-    answers: dict[str, Levels | AblationError] = {}
-    refused: dict[str, str] = {}
-    for one in planned.to_do:
-        config = one.config
-        is_default = config.noise.levels == "all" and config.noise.destination == "both"
-        is_default &= config.evaluation.noise_grid.levels == ["all"]
-        if config.sweep.dry_run and is_default and not config.model.overrides:
-            continue
-        key = config.model.model_dump_json()
-        if key not in answers:
-            answers[key] = _probe(one)
-        answer = answers[key]
-        try:
-            if isinstance(answer, AblationError):
-                raise answer
-            answer.chosen(config.noise, config.model.name)
-            for test in config.evaluation.noise_grid.cells():
-                answer.chosen(test.noise, config.model.name)
-        except AblationError as error:
-            refused[one.cell.run_id] = str(error)
-    return _without(planned, refused)
-
-
-def _without(planned: Plan, refused: Mapping[str, str]) -> Plan:
-    invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in planned.cells if p.cell.run_id in refused]
-    cells = [p for p in planned.cells if p.cell.run_id not in refused]
-    if not cells:
-        raise AblationError(first_reasons(invalid))
-    return replace(planned, cells=cells, invalid=[*planned.invalid, *invalid]) if invalid else planned
-
-
-def _probe(one: PlannedCell) -> Levels | AblationError:
-    model = one.config.model
-    try:
-        answer: Levels | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))
-    except RuntimeError as error:
-        return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
-    return answer
-
-
-def _probe_levels(model: dict[str, object]) -> Levels | AblationError:
-    from ablation.models import probe_levels
-
-    try:
-        return probe_levels(model)
-    except AblationError as error:
-        return error
-
-
 def _remember(planned: Plan, arguments: Sequence[str]) -> None:
     """Add the command and its cells to what the sweep folder has been asked for."""
     paths = planned.paths
@@ -240,23 +182,17 @@ def _remember(planned: Plan, arguments: Sequence[str]) -> None:
             cells = {_key(cell): _answering(cell, planned) for cell in read_cells(paths.cells)}
             cells |= {_key(p.cell): p.cell for p in planned.cells}
             write_cells(paths.cells, list(cells.values()))
-            commands = _commands(paths.sweep)
-            command = shlex.join(["python", "-m", "ablation.run", *arguments])
             invalid = [{"factors": cell.factors, "reason": cell.reason} for cell in planned.invalid]
-            told = {"command": command, "time": time.time(), "version": __version__, "invalid": invalid}
-            data = {name: [survey.summary, *survey.remarks] for name, survey in planned.surveys.items()}
-            commands.append(told | {"data": data})
-            write_text(paths.sweep, json.dumps(commands, indent=1) + "\n")
+            entry = {
+                "command": shlex.join(["python", "-m", "ablation.run", *arguments]),
+                "time": time.time(),
+                "version": __version__,
+                "invalid": invalid,
+                "data": {name: [survey.summary, *survey.remarks] for name, survey in planned.surveys.items()},
+            }
+            history.append(paths.sweep, entry)
     except OSError as error:
         raise _unwritable(paths.folder, str(error.strerror)) from error
-
-
-def _commands(path: Path) -> list[dict[str, object]]:
-    try:
-        commands: list[dict[str, object]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    except ValueError as error:
-        raise RecordError(f"{path} cannot be read: {error}. Remove it; it only lists the commands given.") from error
-    return commands
 
 
 def _key(cell: Cell) -> str:

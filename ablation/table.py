@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from ablation import frames
+from ablation import frames, history
 from ablation.curves import read_curves
 from ablation.errors import AblationError
-from ablation.record import Cell, Status, SweepPaths, read_cells
+from ablation.factors import SIGMA, precedence, swept, value_of
+from ablation.paths import SweepPaths
+from ablation.record import Cell, Status, read_cells
 from ablation.rerun import rerun_command
 from ablation.shelf import Problem, Shelf, below, readable, sweep_names
 
-SIGMA = "noise.sigma"
 FALLBACKS = ("segm/AP", "bbox/AP")
 
 _FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
@@ -111,7 +111,7 @@ def load_sweep(folder: Path | str) -> Sweep:
     """
     paths = SweepPaths(Path(folder))
     cells = _cells(paths)
-    return _loaded(paths, cells, _factors(cells))
+    return _loaded(paths, cells, swept(cells))
 
 
 def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
@@ -123,14 +123,9 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
     if not folders:
         raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
     every = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
-    factors = tuple(sorted({f for cells in every.values() for f in _factors(cells)}, key=_precedence))
+    factors = tuple(sorted({f for cells in every.values() for f in swept(cells)}, key=precedence))
     parts = [_loaded(paths, cells, factors) for paths, cells in every.items()]
     return parts[0] if len(parts) == 1 else _joined(parts)
-
-
-def is_noise(factor: str) -> bool:
-    """Whether the factor is part of the noise: it has no meaning at sigma 0."""
-    return factor == "noise" or factor.startswith("noise.")
 
 
 def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
@@ -153,10 +148,10 @@ def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) 
         named_metric=named,
         failures=shelf.failures,
         remarks=shelf.remarks + torn,
-        refusals=_refusals(paths.sweep),
-        commands=_commands(paths.sweep),
+        refusals=history.refusals(paths.sweep),
+        commands=history.commands(paths.sweep),
         reruns={cell.run_id: rerun_command(cell, paths.folder.resolve().name) for cell in cells},
-        data=_data(paths.sweep),
+        data=history.data(paths.sweep),
         versions=_versions(shelf.environments),
     )
 
@@ -174,42 +169,6 @@ def _cells(paths: SweepPaths) -> list[Cell]:
     return cells
 
 
-def _factors(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """All swept keys but seed, and those that tell apart what the swept ones do not.
-
-    Two commands may differ in a key that neither sweeps (schedule.iterations=100, then =200): averaging over
-    their runs would mix two settings.
-    """
-    swept = dict.fromkeys(key for cell in cells for key in cell.factors if key != "seed")
-    settings: dict[tuple[Any, ...], dict[str, Cell]] = {}
-    for cell in cells:
-        key = (cell.config.get("seed"), *(str(_value(cell, f)) for f in swept))
-        settings.setdefault(key, {})[cell.run_id] = cell
-    for same in settings.values():
-        if len(same) > 1:
-            swept |= dict.fromkeys(_differing(list(same.values())))
-    return tuple(sorted(swept, key=_precedence))
-
-
-def _precedence(factor: str) -> tuple[bool, bool, bool, str]:
-    # cells.jsonl has sorted keys, so the order as typed is gone: settings first, then the type, sigma last,
-    # which makes every table a list of curves over sigma.
-    return factor == SIGMA, is_noise(factor), factor not in ("noise", "noise.type"), factor
-
-
-def _differing(cells: Sequence[Cell]) -> Iterable[str]:
-    keys = dict.fromkeys(key for cell in cells for key in cell.config)
-    return (k for k in keys if len({str(c.config.get(k)) for c in cells}) > 1 and not k.startswith("sweep."))
-
-
-def _value(cell: Cell, factor: str) -> Any:
-    """The value of a factor in a cell's configuration; a group (noise, model) is looked up by its type or name."""
-    for key in (factor, f"{factor}.type", f"{factor}.name"):
-        if key in cell.config:
-            return readable(cell.config[key])
-    return readable(cell.factors.get(factor))
-
-
 def _runs(cells: Sequence[Cell], shelf: Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
@@ -217,7 +176,7 @@ def _runs(cells: Sequence[Cell], shelf: Shelf, factors: Sequence[str], metrics: 
             "training_id": cell.training_id,
             "status": shelf.status(cell.run_id),
             "seed": int(cell.config.get("seed", 0)),
-            **{factor: _value(cell, factor) for factor in factors},
+            **{factor: value_of(cell, factor) for factor in factors},
             SIGMA: math.nan if cell.sigma is None else cell.sigma,
             **{metric: shelf.metrics(cell.run_id).get(metric) for metric in metrics},
         }
@@ -255,32 +214,6 @@ def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, 
         log = below(str(paths.training(training_id).metrics), paths.folder)
         problems.append(Problem(name, training_id, "", reason, "", log))
     return curves, tuple(problems)
-
-
-def _commands(path: Path) -> tuple[str, ...]:
-    """The commands in sweep.json, without repetition."""
-    return tuple(dict.fromkeys(str(entry["command"]) for entry in _given(path) if entry.get("command")))
-
-
-def _refusals(path: Path) -> tuple[str, ...]:
-    cells = _given(path)[-1].get("invalid", []) if _given(path) else []
-    named = ((" ".join(f"{k}={readable(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
-    return tuple(f"{factors}: {reason}" for factors, reason in named)
-
-
-def _data(path: Path) -> tuple[str, ...]:
-    """The summary and the remarks of each split, of the last command."""
-    found = _given(path)[-1].get("data", {}) if _given(path) else {}
-    return tuple(f"{split}: {'; '.join(map(str, told))}" for split, told in found.items())
-
-
-def _given(path: Path) -> list[dict[str, Any]]:
-    """The entries of sweep.json; a report can do without them, so nothing in the file stops it."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
 
 
 def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

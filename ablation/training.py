@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import signal
@@ -10,7 +9,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -24,14 +22,18 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ablation import progress
+from ablation.checkpoint import forget_after, read_in_turn
 from ablation.config import RunConfig
 from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import locate
 from ablation.detector import Detector
+from ablation.disk import replacing
 from ablation.errors import Diverged, Interrupted
+from ablation.hooks import NoiseIteration, Validation
 from ablation.injection import Injection
+from ablation.paths import TrainingPaths
 from ablation.progress import Progress
-from ablation.record import LevelTelemetry, TrainingPaths, WeightsReport, replacing, write_text
+from ablation.record import LevelTelemetry, WeightsReport
 from ablation.validation import ValidationLoss
 from ablation.weights import load_weights, save_weights
 
@@ -55,7 +57,7 @@ class Training:
         self._scheduler = detector.scheduler(self._optimizer)
         self._total = detector.iterations
         self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
-        state = _read_in_turn(paths.checkpoint)
+        state = read_in_turn(paths.checkpoint)
         self.iterations = state["iteration"] if state else 0
         name = register(locate(config.dataset, "train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
@@ -91,7 +93,7 @@ class Training:
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)
         if comm.is_main_process():
-            _forget_after(self._paths.metrics, self.iterations)
+            forget_after(self._paths.metrics, self.iterations)
         self.register_hooks()
         with self._injection, self._stop:
             try:
@@ -147,8 +149,19 @@ class Training:
         """The losses on the test split of the run that trains; other runs that share the training do not ask."""
         return ValidationLoss(self._detector, locate(self._config.dataset, "test"), self._config.evaluation.batch_size)
 
-    def keep_if_best(self, loss: float) -> None:
-        """Write the weights if no earlier validation loss was as low."""
+    def _validation(self, period: int) -> Validation:
+        loss = self.validation_loss()
+
+        def losses() -> Mapping[str, float]:
+            self._injection.is_paused = True
+            try:
+                return loss(self.model)
+            finally:
+                self._injection.is_paused = False
+
+        return Validation(losses, self._keep_if_best, period)
+
+    def _keep_if_best(self, loss: float) -> None:
         if loss < self.least_validation_loss:
             self.least_validation_loss = loss
             save_weights(self.model, self._paths.best)
@@ -175,60 +188,21 @@ class Training:
         period, folder = self._config.sweep.log_period, str(self._paths.folder)
         bookkeeping = _Bookkeeping(self, self._stop, period, self._config.sweep.checkpoint_period)
         if not comm.is_main_process():
-            return [LRScheduler(self._optimizer, self._scheduler), _NoiseIteration(self._injection), bookkeeping]
+            return [LRScheduler(self._optimizer, self._scheduler), NoiseIteration(self._injection), bookkeeping]
         writers = [
             JSONWriter(str(self._paths.metrics), window_size=period),
             TensorboardXWriter(folder, window_size=period, purge_step=self.iterations),
         ]
         loss_period = self._config.evaluation.loss_period
-        validation = [_Validation(self, self._injection, loss_period)] if loss_period else []
+        validation = [self._validation(loss_period)] if loss_period else []
         return [
             IterationTimer(),
             LRScheduler(self._optimizer, self._scheduler),
-            _NoiseIteration(self._injection),
+            NoiseIteration(self._injection),
             *validation,
             PeriodicWriter(writers, period=period),
             bookkeeping,
         ]
-
-
-class _NoiseIteration(HookBase):  # type: ignore[misc]
-    """Tells the injection which iteration it is, and the writers what the noise did."""
-
-    def __init__(self, injection: Injection) -> None:
-        self._injection = injection
-
-    def before_step(self) -> None:
-        self._injection.iteration = self.trainer.iter
-        self._injection.measured.clear()
-
-    def after_step(self) -> None:
-        for level, told in self._injection.measured.items():
-            scalars = {"signal_rms": told.signal_rms, "noise_rms": told.noise_rms, "snr_db": told.snr_db}
-            for name, value in scalars.items():
-                if value is not None:
-                    self.trainer.storage.put_scalar(f"noise/{level}/{name}", value, smoothing_hint=False)
-
-
-class _Validation(HookBase):  # type: ignore[misc]
-    """Logs the losses on the test images with the noise off, and keeps the weights with the least of them."""
-
-    def __init__(self, training: Training, injection: Injection, period: int) -> None:
-        self._training, self._injection, self._period = training, injection, period
-        self._loss = training.validation_loss()
-
-    def after_step(self) -> None:
-        done = self.trainer.iter + 1
-        if done % self._period and done != self.trainer.max_iter:
-            return
-        self._injection.is_paused = True
-        try:
-            losses = self._loss(self._training.model)
-        finally:
-            self._injection.is_paused = False
-        for name, value in losses.items():
-            self.trainer.storage.put_scalar(f"validation/{name}", value, smoothing_hint=False)
-        self._training.keep_if_best(losses["total_loss"])
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]
@@ -296,41 +270,3 @@ def _parallel(model: nn.Module) -> nn.Module:
         return model
     on_gpu = next(model.parameters()).is_cuda
     return DistributedDataParallel(model, device_ids=[0] if on_gpu else None, broadcast_buffers=False)
-
-
-def _read_in_turn(path: Path) -> dict[str, Any] | None:
-    """The checkpoint; rank 0 looks first, so that the others find a torn one set aside."""
-    if comm.is_main_process():
-        state = _read_checkpoint(path)
-        comm.synchronize()
-        return state
-    comm.synchronize()
-    return _read_checkpoint(path)
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a torn file
-        aside = path.with_suffix(".torn")
-        path.replace(aside)
-        logger.warning("%s cannot be read (%s); set aside as %s, training starts anew.", path, error, aside.name)
-        return None
-    return state
-
-
-def _forget_after(metrics: Path, iteration: int) -> None:
-    """Drop the lines that an interrupted training wrote after its checkpoint; it will write them again."""
-    if not metrics.exists():
-        return
-    kept = []
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # torn by the interruption
-            continue
-        if entry["iteration"] < iteration:
-            kept.append(line + "\n")
-    write_text(metrics, "".join(kept))

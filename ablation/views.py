@@ -11,12 +11,13 @@ from typing import Any
 
 import pandas as pd
 
+from ablation.factors import SIGMA, is_noise
 from ablation.look import thinned
-from ablation.record import SweepPaths
+from ablation.paths import SweepPaths
 from ablation.results import Findings, grouping, shown, shown_factors
 from ablation.shelf import readable
 from ablation.stats import Estimate, estimate
-from ablation.table import SIGMA, Sweep, is_noise
+from ablation.table import Sweep
 
 BASELINE = "baseline"
 _LEVELS = "noise.levels"
@@ -34,19 +35,22 @@ def estimate_name(sweep: Sweep, found: Estimate) -> str:
 
 
 def by_level(findings: Findings) -> pd.DataFrame | None:
-    """Mean paired differences of the primary metric in points: a row for each value of noise.levels, columns of sigma.
+    """Mean paired differences of the primary metric in points: a row for each value of noise.levels.
 
-    None unless noise.levels was swept and nothing but sigma with it, so that each place holds one cell.
+    Columns: settings of the other varied factors, sigma last, that were tried on several levels; their name says which
+    factors. None where there is none.
     """
-    varied = set(findings.sweep.varied)
-    if _LEVELS not in varied or varied - {_LEVELS, SIGMA}:
+    sweep, cells = findings.sweep, findings.outcome.compared
+    if _LEVELS not in sweep.varied or not cells:
         return None
-    cells = [(str(e.factors[_LEVELS]), e.sigma, e.difference) for e in findings.outcome.compared]
-    if not cells:
-        return None
-    table = pd.DataFrame(cells, columns=["level", "sigma", "difference"])
-    order = list(dict.fromkeys(table["level"]))
-    return table.pivot(index="level", columns="sigma", values="difference").reindex(order)
+    others = [factor for factor in sweep.varied if factor not in (_LEVELS, SIGMA)]
+    found: dict[str, dict[str, float | None]] = {}
+    for cell in sorted(cells, key=lambda e: (*(shown(e.factors[f]) for f in others), e.sigma)):
+        setting = ", ".join([*(shown(cell.factors[f]) for f in others), shown(cell.sigma)])
+        found.setdefault(setting, {})[str(cell.factors[_LEVELS])] = cell.difference
+    table = pd.DataFrame({name: levels for name, levels in found.items() if len(levels) > 1}, dtype=float)
+    order = [level for level in dict.fromkeys(str(e.factors[_LEVELS]) for e in cells) if level in table.index]
+    return table.reindex(order).rename_axis(columns=", ".join((*others, SIGMA))) if len(table) else None
 
 
 def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
@@ -54,7 +58,7 @@ def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
 
     None where no run was evaluated under a grid.
     """
-    points = sweep.grid[sweep.grid["metric"] == sweep.primary_metric]
+    points = _tested(sweep)
     if points.empty:
         return None
     tests = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1] + ["test_sigma"]
@@ -73,7 +77,7 @@ def robustness(sweep: Sweep) -> pd.DataFrame:
 
 def test_curves(sweep: Sweep) -> pd.DataFrame:
     """The primary metric against the sigma of the test noise: cell, test (type and levels), sigma, value."""
-    points = _of_cells(sweep, sweep.grid[sweep.grid["metric"] == sweep.primary_metric])
+    points = _of_cells(sweep, _tested(sweep))
     told = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1]
     points["test"] = points[told].agg(", ".join, axis=1) if told else "test noise"
     means = points.groupby(["cell", "test", "test_sigma"], sort=False)["value"].mean().reset_index()
@@ -155,6 +159,27 @@ def _named(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
     if values[SIGMA] != 0:
         return named
     return f"{BASELINE}, {named}" if named else BASELINE
+
+
+def _tested(sweep: Sweep) -> pd.DataFrame:
+    """The primary metric of each model under the noise grid, as Sweep.grid, and without test noise, at sigma 0.
+
+    A model that has a run without noise in evaluation and one with it met the same grid twice; the former counts.
+    """
+    metric, keys = sweep.primary_metric, ["run_id", "sweep"] if "sweep" in sweep.runs else ["run_id"]
+    points = sweep.grid[sweep.grid["metric"] == metric]
+    if points.empty:
+        return points
+    noisy = sweep.levels["id"][sweep.levels["phase"] == "eval"]
+    runs = sweep.completed.drop_duplicates(keys)
+    is_clean = ~runs["run_id"].isin(noisy)
+    counted = is_clean | ~runs["training_id"].isin(runs["training_id"][is_clean])
+    points = points.merge(runs.loc[counted, keys], on=keys)
+    if (points["test_sigma"] == 0).any():
+        return points
+    tests = points[[*keys, "test_type", "test_levels"]].drop_duplicates()
+    clean = runs.loc[is_clean, [*keys, metric]].merge(tests, on=keys).rename(columns={metric: "value"})
+    return pd.concat([clean.assign(test_sigma=0.0, draw=0, metric=metric), points], ignore_index=True)
 
 
 def _of_cells(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:

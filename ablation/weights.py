@@ -12,8 +12,9 @@ from detectron2.utils.file_io import PathManager
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from ablation.disk import replacing
 from ablation.errors import RunError
-from ablation.record import WeightsReport, replacing
+from ablation.record import WeightsReport
 
 # All that an array needs to come back from a pickle; detectron2's own .pkl files hold nothing else.
 _HARMLESS = {

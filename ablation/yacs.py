@@ -21,9 +21,9 @@ from ablation.config.keys import flattened
 from ablation.config.schedule import ScheduleConfig
 from ablation.datasets.annotations import Contents
 from ablation.detector import BUILD_ERRORS, Detector, Feed, Mapper, SemanticHead, clipped, refused
+from ablation.disk import write_text
 from ablation.errors import ConfigError
 from ablation.locate import needs_unsafe_loader
-from ablation.record import write_text
 
 logger = logging.getLogger(__name__)
 

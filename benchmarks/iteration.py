@@ -109,8 +109,8 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     from ablation.datasets.annotations import check
     from ablation.datasets.catalog import register
     from ablation.datasets.files import locate, prepare
+    from ablation.paths import TrainingPaths
     from ablation.preview import composed
-    from ablation.record import TrainingPaths
     from ablation.run import told_errors
     from ablation.training import Training
 

@@ -112,12 +112,17 @@ def write_page() -> Path:
     """Write docs/benchmarks.md from the results that are there."""
     machines = {json.dumps(_machine(path)): None for path in sorted(RESULTS.glob("*.json"))}
     described = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(m).items()) for m in machines)
-    rows = [target.row() for target in TARGETS]
-    table = ["| what | target | measured | | |", "|---|---|---|---|---|", *rows]
-    PAGE.write_text(
-        "\n".join([_HEAD, f"Machine: {described}; no GPU.", "", *table, "", *_growth(), *_launchers()]) + "\n"
-    )
+    targets = _table("", ["what", "target", "measured", "", ""], [target.row() for target in TARGETS])
+    parts = [targets, _plans(), _report(), _sweeps(), _noises(), _spread(), _kills()]
+    PAGE.write_text("\n".join([_HEAD, f"Machine: {described}; no GPU.", *filter(None, parts)]) + "\n")
     return PAGE
+
+
+def _table(title: str, columns: Sequence[str], rows: Sequence[str], remark: str = "") -> str:
+    """A section of the page, empty without rows."""
+    head = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
+    lines = [*([f"## {title}", ""] if title else []), *head, *rows, *(["", remark] if remark else [])]
+    return "\n" + "\n".join(lines) if rows else ""
 
 
 def _machine(path: Path) -> dict[str, Any]:
@@ -129,18 +134,66 @@ def _rows(name: str) -> Rows:
     return list(json.loads(path.read_text())["rows"]) if path.exists() else []
 
 
-def _growth() -> list[str]:
-    """How the report grows with the runs."""
-    rows = _rows("report")
-    if not rows:
-        return []
-    lines = [f"| {r['runs']:,} | {r['cold_s']:.1f} | {r['one_more_s']:.1f} | {r['peak_mib']:.0f} |" for r in rows]
-    head = ["## The report", "", "| runs of 1,000 points | cold, s | after one more run, s | memory, MiB |"]
-    return [*head, "|---|---|---|---|", *lines, ""]
+def _plans() -> str:
+    rows = [f"| {row['what']} | {row['seconds']:.1f} |" for row in _rows("planning") if "cells" in row["what"]]
+    return _table("Plans", ["what", "seconds"], rows, "Repeating includes the report.")
 
 
-def _launchers() -> list[str]:
+def _report() -> str:
+    found = _rows("report")
+    rows = [f"| {r['runs']:,} | {r['cold_s']:.1f} | {r['one_more_s']:.1f} | {r['peak_mib']:.0f} |" for r in found]
+    remark = ""
+    if len(found) > 1:
+        least, most = found[0], found[-1]
+        thousands = (most["runs"] - least["runs"]) / 1000
+        cold, more, memory = ((most[key] - least[key]) / thousands for key in ("cold_s", "one_more_s", "peak_mib"))
+        remark = (
+            f"All three grow with the runs: by {cold:.1f} s, {more:.1f} s and {memory:.0f} MiB for a thousand more of "
+            f"them, from {least['cold_s']:.1f} s, {least['one_more_s']:.1f} s and {least['peak_mib']:.0f} MiB."
+        )
+    return _table(
+        "The report", ["runs of 1,000 points", "cold, s", "after one more run, s", "memory, MiB"], rows, remark
+    )
+
+
+def _sweeps() -> str:
     """The same sweep by everything that can run it."""
-    rows = [row for row in _rows("speed") if row["what"].endswith(("trainings", "12 runs"))]
-    lines = [f"| {row['what']} | {row['seconds']:.0f} |" for row in rows]
-    return ["## A sweep", "", "| how | seconds |", "|---|---|", *lines] if rows else []
+    found = [row for row in _rows("speed") if row["what"].endswith(("trainings", "12 runs"))]
+    return _table("A sweep", ["how", "seconds"], [f"| {row['what']} | {row['seconds']:.0f} |" for row in found])
+
+
+def _noises() -> str:
+    rows = [
+        f"| {r['type']} | {_more(r['ratio'])} % | {' to '.join(map(_more, r['ratio_quartiles']))} % "
+        f"| {_more(r['memory_ratio'])} % |"
+        for r in _rows("noise_overhead_tiny")
+    ]
+    columns = ["noise on all levels, tiny model", "time of an iteration", "quartiles of the pairs", "memory"]
+    return _table("Noise", columns, rows)
+
+
+def _more(ratio: float) -> str:
+    return f"{100 * (ratio - 1):+.1f}"
+
+
+def _spread() -> str:
+    """The quartiles of what the first table gives by its median."""
+    named = (("iteration_tiny", "tiny model"), ("iteration_r50", "R50-FPN"))
+    rows = [
+        f"| {what} | {r['pairs']} | {r['speedup']:.3f} | {' to '.join(f'{q:.3f}' for q in r['speedup_quartiles'])} |"
+        for name, what in named
+        for r in _rows(name)
+    ]
+    return _table("An iteration against `DefaultTrainer`", ["model", "pairs", "times as fast", "quartiles"], rows)
+
+
+def _kills() -> str:
+    found = _rows("chaos")
+    rows = []
+    for victim in dict.fromkeys(row["victim"] for row in found):
+        of = [row for row in found if row["victim"] == victim]
+        lost = max((count for row in of for count in row["lost"]), default=0)
+        seconds = [s for row in of if (s := row.get("seconds_to_recover")) is not None]
+        rows.append(f"| {victim} | {len(of)} | {lost} | {min(seconds):.1f} to {max(seconds):.1f} |")
+    columns = ["killed", "times", "iterations lost, at most", "seconds to the next iteration"]
+    return _table("Kills, with a checkpoint every ten iterations", columns, rows)

@@ -38,7 +38,8 @@ def grid(cells: int) -> list[str]:
 def fill(arguments: Sequence[str]) -> None:
     """Do what the command with these arguments does, but write records instead of computing them."""
     from ablation import provenance, run, sweep
-    from ablation.record import RunRecord, Status, TrainingRecord, write_record, write_text
+    from ablation.disk import write_text
+    from ablation.record import RunRecord, Status, TrainingRecord, write_record
 
     def write(planned: Any, *_: Any) -> None:
         for number, one in enumerate(planned.to_do):

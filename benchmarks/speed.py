@@ -27,8 +27,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablation.launch import Limits, Outcome, Task, launch, preload
+from ablation.launch import Limits, Outcome, launch, preload
 from ablation.progress import Progress
+from ablation.worker import Task
 from benchmarks.machine import write_result
 
 MODEL = Path(__file__).parents[1] / "tests" / "assets" / "micro_rcnn.yaml"

@@ -13,20 +13,20 @@ from typing import Any
 
 import numpy as np
 
+from ablation.disk import write_text
+from ablation.failure import Failure
+from ablation.paths import SweepPaths
 from ablation.record import (
     Cell,
     CorruptionScore,
-    Failure,
     GridScore,
     LevelTelemetry,
     RunRecord,
     Status,
-    SweepPaths,
     TrainingRecord,
     read_cells,
     write_cells,
     write_record,
-    write_text,
 )
 
 DEFAULTS: dict[str, Any] = {

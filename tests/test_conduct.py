@@ -4,20 +4,13 @@ import json
 
 import pytest
 
-from ablation import sweep as sweeps
+from ablation import probe, provenance
+from ablation.disk import write_text
 from ablation.errors import AblationError
+from ablation.failure import Failure
 from ablation.levels import Levels
-from ablation.record import (
-    Failure,
-    RunRecord,
-    Status,
-    SweepPaths,
-    TrainingRecord,
-    read_cells,
-    read_record,
-    write_record,
-    write_text,
-)
+from ablation.paths import SweepPaths
+from ablation.record import RunRecord, Status, TrainingRecord, read_cells, read_record, write_record
 from ablation.sweep import SweepFailed, conduct
 
 OUTPUTS = ("p2", "p3", "p4", "p5", "p6")
@@ -31,7 +24,7 @@ def paths(tmp_path):
 @pytest.fixture
 def conducted(asked, micro, tmp_path, monkeypatch, paths):
     """Conduct a grid with a launcher that only writes records; what it was given, one list of run ids for each call."""
-    monkeypatch.setattr(sweeps, "_probe", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
+    monkeypatch.setattr(probe, "_probe", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
 
     def conduct_with(*overrides, fail=lambda one: None, environment=None):
         calls = []
@@ -41,7 +34,7 @@ def conducted(asked, micro, tmp_path, monkeypatch, paths):
             failures = [fail(one) for one in planned]
             for one, failure in zip(planned, failures, strict=True):
                 if failure is None:
-                    complete(paths, one, environment or dict(sweeps.provenance.versions()))
+                    complete(paths, one, environment or dict(provenance.versions()))
             return failures
 
         given = asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
@@ -94,7 +87,7 @@ def test_a_failed_evaluation_stops_no_other_run_of_its_training(conducted, paths
         if one.config.noise.when == "always":
             return None
         training = one.cell.training_id
-        record = TrainingRecord(Status.COMPLETED, 0, environment=sweeps.provenance.versions(), training_id=training)
+        record = TrainingRecord(Status.COMPLETED, 0, environment=provenance.versions(), training_id=training)
         write_record(paths.training(training).record, record)
         return Failure("exception", "no evaluation")
 

@@ -7,8 +7,9 @@ from rich.console import Console
 from rich.live import Live
 
 from ablation.display import _LiveTable, _told, clock
-from ablation.launch import Outcome, Task
+from ablation.launch import Outcome
 from ablation.progress import Progress
+from ablation.worker import Task
 
 HALFWAY = Progress("train", 20, 40, loss=1.25, seconds_left=95.0, rate=2.5)
 

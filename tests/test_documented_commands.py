@@ -16,7 +16,7 @@ import pytest
 from conftest import MICRO, ROOT, tiny_coco
 from PIL import Image
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "sweeps" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PATTERN = re.compile(r"python -m (ablation\.\w+ \S|benchmarks)")
 NOT_HERE = {"submitit_slurm": "Slurm", "submitit_local": "submitit", "ray": "Ray", "joblib": "joblib"}
 
@@ -49,7 +49,8 @@ def given(words, folder):
     """The words with the reader's files in place of those that the page names, and that make them quick."""
     names = {
         "/data/coco": str(folder / "coco"),
-        "nuclei/": f"{folder}/nuclei/",
+        "=nuclei/": f"={folder}/nuclei/",
+        "=sweeps/example-nuclei/": f"={ROOT}/sweeps/example-nuclei/",
         "theirs.pth": str(folder / "theirs.safetensors"),
         "<id>": "the-training",
         "<name>": "tiny_mask_rcnn-shapes",
@@ -65,9 +66,16 @@ def test_a_documented_command_composes_and_is_valid(words, asked, reader):
     if launcher in NOT_HERE:
         words = [word for word in words if "hydra" not in word]  # the plugins are an extra
     overrides = [word for word in given(words, reader)[3:] if word != "-m"]
-    if "--help" in overrides or "--cfg" in overrides:
-        pytest.skip("asks for no run")
+    if any(word.startswith("--") for word in overrides):
+        pytest.skip("an option of Hydra's; the slow test runs it")
     assert asked(*overrides)
+
+
+def test_every_make_target_that_a_page_names_exists():
+    text = "\n".join(page.read_text() for page in PAGES)
+    targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.M))
+    assert {"setup", "demo", "test"} <= targets
+    subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.slow
@@ -77,7 +85,7 @@ def test_a_documented_command_works(words, reader, trained):
     if NOT_HERE.get(launcher_of(words)):
         pytest.skip(f"needs {NOT_HERE[launcher_of(words)]}")
     module, rest = words[2], given(words, reader)[3:]
-    if module == "ablation.run" and not rest[0].startswith("--"):
+    if module == "ablation.run" and not {"--help", "--cfg"} & set(rest):
         rest += small(rest)
     elif module == "ablation.preview":
         rest += [m for m in MICRO if not m.startswith("model.weights")]
@@ -121,6 +129,9 @@ def reader(tmp_path):
             path = folder / name / layout.format(split=split)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(data))
+    Image.new("RGB", (64, 64), (30, 60, 90)).save(folder / "street.jpg")
+    (folder / "my_conf" / "model").mkdir(parents=True)
+    shutil.copy(ROOT / "conf" / "model" / "tiny_mask_rcnn.yaml", folder / "my_conf" / "model" / "mine.yaml")
     return folder
 
 

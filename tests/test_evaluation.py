@@ -15,7 +15,8 @@ from ablation.datasets.files import locate, prepare
 from ablation.errors import ConfigError
 from ablation.evaluation import evaluate
 from ablation.execute import execute
-from ablation.record import RunRecord, SweepPaths, TrainingRecord, read_record, write_record
+from ablation.paths import SweepPaths
+from ablation.record import RunRecord, TrainingRecord, read_record, write_record
 from ablation.scoring import Matches, accumulate
 
 GRID = ["evaluation.noise_grid.sigmas=[0,0.3,1.0]", "evaluation.noise_grid.levels=[all,[p2,p3]]"]

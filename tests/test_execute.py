@@ -9,7 +9,9 @@ from filelock import FileLock
 
 from ablation.errors import Busy, Diverged, Interrupted
 from ablation.execute import execute
-from ablation.record import RunRecord, Status, SweepPaths, TrainingRecord, failure_of, read_record, write_record
+from ablation.failure import failure_of
+from ablation.paths import SweepPaths
+from ablation.record import RunRecord, Status, TrainingRecord, read_record, write_record
 
 
 @pytest.fixture

@@ -1,15 +1,17 @@
 """What is drawn is what the records say; what the records do not have is not drawn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
 from sweep_factory import make_sweep
 
-from ablation import views
+from ablation import charts, views
 from ablation.captions import CAPTIONS
 from ablation.figures import NAMES, figures
 from ablation.look import style
-from ablation.record import Status
+from ablation.record import RunRecord, Status, read_record, write_record
 from ablation.results import Findings
 from ablation.table import load_sweep, load_sweeps
 
@@ -74,8 +76,37 @@ def test_the_map_of_levels_holds_the_paired_differences(found):
     assert len(expected) == 4
 
 
-def test_levels_are_no_map_where_something_else_differs_too(found):
-    assert views.by_level(found({"noise.when": ["train", "always"], **LEVELS})) is None
+def test_the_map_of_levels_has_a_column_for_each_setting_that_was_tried_on_several(found):
+    found({"noise.when": ["train", "always"], "noise.sigma": [0.5, 1.0], "seed": [0, 1, 2]})
+    findings = found(LEVELS)  # p2 and p3 in training alone, beside all levels in both
+    table = views.by_level(findings)
+    assert table.columns.name == "noise.when, noise.sigma"
+    assert table.columns.tolist() == ["train, 0.5", "train, 1"]
+    assert table.index.tolist() == ["all", "p2", "p3"]
+    cells = {(e.factors["noise.when"], e.sigma, e.factors["noise.levels"]): e for e in findings.outcome.compared}
+    assert table.loc["p3", "train, 1"] == cells["train", 1.0, "p3"].difference
+
+
+def test_a_model_stands_in_the_matrix_once_with_its_score_without_test_noise(found, tmp_path):
+    findings = found({"noise.when": ["always", "train"], **GRID}, is_full=True)
+    for run_id in findings.sweep.runs["run_id"].unique():
+        path = tmp_path / "s" / "runs" / run_id / "record.json"
+        record = read_record(path, RunRecord)
+        write_record(path, replace(record, grid=[score for score in record.grid if score.sigma]))
+    sweep = load_sweep(tmp_path / "s")
+    matrix = views.train_by_test(sweep)
+    assert matrix.columns.tolist() == ["0", "0.25", "0.5", "1"]
+    assert matrix.index.tolist() == ["baseline", "when train, sigma 0.5", "when train, sigma 1"]
+    runs = sweep.runs[(sweep.runs["noise.when"] == "train") & (sweep.runs["noise.sigma"] == 1)]
+    assert matrix.loc["when train, sigma 1", "0"] == pytest.approx(runs["segm/AP"].mean())
+
+
+def test_a_long_name_is_never_broken_between_a_key_and_its_value():
+    folded = charts._folded("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
+    assert len(folded) > 1
+    assert [part.strip() for line in folded for part in line.rstrip(",").split(", ")] == [
+        "noise gaussian", "when train", "sigma 0.1155", "levels p2",
+    ]  # fmt: skip
 
 
 def test_the_matrix_and_the_curves_hold_the_same_means(found):

@@ -21,7 +21,7 @@ from pycocotools.coco import COCO
 
 from ablation.config import validated
 from ablation.config.dataset import CocoJsonConfig, ShapesConfig
-from ablation.datasets import annotations, shapes
+from ablation.datasets import annotations, segmentations, shapes
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.files import check_categories, fingerprint, locate, prepare
 from ablation.datasets.images import look
@@ -347,15 +347,15 @@ def test_run_lengths_that_are_accepted_can_be_decoded(draw):
     place = draw.draw(st.integers(0, len(counts) - 1))
     counts[place] = draw.draw(st.text(st.characters(min_codepoint=32, max_codepoint=127), max_size=3))
     changed = "".join(counts)
-    if annotations._covers(changed, 64 * 64):
+    if segmentations.covers(changed, 64 * 64):
         assert mask.decode({"size": [64, 64], "counts": changed}).shape == (64, 64)
 
 
 @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20)), elements=st.integers(0, 1)))
 def test_every_mask_that_pycocotools_encodes_is_accepted(pixels):
     counts = mask.encode(np.asfortranarray(pixels))["counts"].decode()
-    assert annotations._covers(counts, pixels.size)
-    assert not annotations._covers(counts, pixels.size + 1)
+    assert segmentations.covers(counts, pixels.size)
+    assert not segmentations.covers(counts, pixels.size + 1)
 
 
 def test_keypoints_are_carried_through_a_class_subset(coco_folder):

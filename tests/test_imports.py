@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablation import noise
+from ablation.provenance import DECISIVE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ablation"
@@ -108,8 +109,26 @@ def test_errors_and_progress_import_nothing_of_ours():
 
 
 def test_records_need_the_standard_library_only():
-    assert _imports("record")[1] <= sys.stdlib_module_names
-    assert _imports("record")[0] == {"errors"}
+    assert _reached("record") == {"errors", "disk", "failure"}
+    for name in ("record", "paths", *_reached("record")):
+        assert _imports(name)[1] <= sys.stdlib_module_names
+
+
+def test_every_module_that_can_decide_a_result_is_a_part_of_the_version():
+    harmless = {"config", "identity", "locate"}  # what they decide stands in the ids
+    harmless |= {
+        "errors",
+        "failure",
+        "provenance",
+        "progress",
+        "pictures",
+        "record",
+        "paths",
+        "disk",
+        "launch",
+        "worker",
+    }
+    assert {"execute", *_reached("execute")} - harmless == set(DECISIVE)
 
 
 def test_the_launcher_knows_neither_hydra_nor_torch():

@@ -10,8 +10,9 @@ import time
 import pytest
 
 from ablation import progress
-from ablation.launch import Limits, Task, call, launch
+from ablation.launch import Limits, call, launch
 from ablation.progress import Progress
+from ablation.worker import Task
 
 
 def double(x):

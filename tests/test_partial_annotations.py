@@ -14,7 +14,7 @@ from ablation.datasets.annotations import Split, check
 from ablation.datasets.catalog import register
 from ablation.errors import ConfigError
 from ablation.execute import execute
-from ablation.record import SweepPaths
+from ablation.paths import SweepPaths
 
 KEYPOINTS = [
     "+model.overrides.MODEL.KEYPOINT_ON=true",

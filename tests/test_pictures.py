@@ -11,8 +11,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ablation.detections import Detections
+from ablation.paths import RunPaths
 from ablation.pictures import Album, Picture, Shape, drawn, write_pictures
-from ablation.record import RunPaths
 
 
 def _truth(images):

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from ablation.disk import write_text
 from ablation.errors import AblationError, ConfigError
+from ablation.failure import Failure
 from ablation.plan import plan
-from ablation.record import Failure, RunRecord, Status, TrainingRecord, write_record, write_text
+from ablation.record import RunRecord, Status, TrainingRecord, write_record
 from ablation.sweep import _remember
 
 ROOT = Path(__file__).parents[1]

@@ -15,7 +15,8 @@ from ablation.datasets.files import prepare
 from ablation.errors import ConfigError, RunError
 from ablation.execute import execute
 from ablation.identity import identify
-from ablation.record import Status, SweepPaths, TrainingPaths, TrainingRecord, read_record
+from ablation.paths import SweepPaths, TrainingPaths
+from ablation.record import Status, TrainingRecord, read_record
 
 TWO = ["sweep.device=cpu", "schedule.devices=2", "sweep.log_period=1", "noise.sigma=0.5"]
 

@@ -11,21 +11,20 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from ablation.disk import replacing, write_text
 from ablation.errors import RecordError
+from ablation.failure import Failure
+from ablation.paths import SweepPaths
 from ablation.record import (
     Cell,
-    Failure,
     LevelTelemetry,
     RunRecord,
     Status,
-    SweepPaths,
     TrainingRecord,
     read_cells,
     read_record,
-    replacing,
     write_cells,
     write_record,
-    write_text,
 )
 
 RUN = RunRecord(
@@ -146,7 +145,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(tmp_path)
     path = tmp_path / "file"
     write_text(path, "old")
     code = (
-        "import os, signal, sys; from pathlib import Path; from ablation.record import replacing\n"
+        "import os, signal, sys; from pathlib import Path; from ablation.disk import replacing\n"
         "with replacing(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('ne'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -11,9 +11,9 @@ import pytest
 from pycocotools import mask as masks
 from scoring_factory import random_case, reference, repeated
 
+from ablation.disk import replacing
 from ablation.error_shift import error_shift
 from ablation.errors import DataError, RecordError
-from ablation.record import replacing
 from ablation.scoring import METRICS, Matches, accumulate, match, resampled
 from ablation.scoring.curves import needed_for
 

@@ -7,7 +7,8 @@ import pytest
 from sweep_factory import make_sweep
 
 from ablation.paired import interval
-from ablation.stats import as_frame, baseline_spread, estimate, is_strength, judge, spread
+from ablation.results import Findings
+from ablation.stats import as_frame, baseline_spread, estimate, is_strength, judge, spread, together
 from ablation.table import load_sweep
 
 
@@ -46,6 +47,21 @@ def test_the_frame_has_the_columns_of_the_contract(tmp_path):
     frame = as_frame(estimate(sweep.runs, sweep.factors, "segm/AP"))
     assert {"noise.sigma", "metric", "n", "difference", "ci_low", "ci_high"} <= set(frame)
     assert {"p", "p_adjusted", "p_holm"} <= set(frame)
+
+
+def test_all_cells_together_are_their_mean_and_a_probability_between_0_and_1(tmp_path):
+    def score(config):
+        sign = -1 if config["seed"] % 2 else 1
+        return 30 + sign * config["noise.sigma"]
+
+    grid = {"noise.sigma": [0, 1.0, 2.0], "seed": [0, 1, 3, 5]}
+    found = together(Findings.of(load_sweep(make_sweep(tmp_path / "s", grid, score=score).folder)).outcome)
+    assert (found.cells, found.seeds) == (2, 4)
+    rows = {name: (value, low, high) for name, value, low, high, _ in found.rows}
+    assert rows["mean"][0] == pytest.approx(-0.75)
+    value, low, high = rows["probability of improvement"]
+    assert (value, low) == (0.25, 0.0)  # two seeds in eight runs; without a limit the interval would start below 0
+    assert 0.25 < high <= 1.0
 
 
 def test_only_seeds_with_both_values_are_paired(tmp_path):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ablation.record import RunRecord, Status, SweepPaths, read_record
+from ablation.paths import SweepPaths
+from ablation.record import RunRecord, Status, read_record
 
 ASSETS = Path(__file__).parent / "assets"
 

@@ -7,7 +7,8 @@ import pytest
 from sweep_factory import make_sweep
 
 from ablation.errors import AblationError
-from ablation.record import Cell, Status, SweepPaths, write_cells
+from ablation.paths import SweepPaths
+from ablation.record import Cell, Status, write_cells
 from ablation.shelf import readable
 from ablation.table import load_sweep, load_sweeps
 

@@ -19,7 +19,7 @@ from ablation.datasets.catalog import register, train_batches
 from ablation.datasets.files import locate, prepare
 from ablation.errors import Diverged, Interrupted, NoiseNotApplied
 from ablation.injection import Injection
-from ablation.record import TrainingPaths
+from ablation.paths import TrainingPaths
 from ablation.training import Training
 
 

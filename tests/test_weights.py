@@ -17,7 +17,8 @@ from ablation.datasets.catalog import evaluation_loader, register
 from ablation.datasets.files import locate, prepare
 from ablation.errors import RunError
 from ablation.execute import execute
-from ablation.record import SweepPaths, TrainingRecord, read_record
+from ablation.paths import SweepPaths
+from ablation.record import TrainingRecord, read_record
 from ablation.weights import load_weights
 
 

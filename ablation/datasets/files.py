@@ -17,8 +17,8 @@ from ablation.config.dataset import CocoConfig, DatasetConfig, RegisteredConfig,
 from ablation.datasets import registered, semantic
 from ablation.datasets.annotations import Split, check
 from ablation.datasets.selection import CocoFormat, SplitName, chosen
+from ablation.disk import write_text
 from ablation.errors import DataError
-from ablation.record import write_text
 
 SPLITS: tuple[SplitName, SplitName] = ("train", "test")
 

@@ -19,8 +19,8 @@ from ablation import launch
 from ablation.config.dataset import RegisteredConfig
 from ablation.config.keys import did_you_mean
 from ablation.datasets.annotations import Split
+from ablation.disk import write_text
 from ablation.errors import DataError
-from ablation.record import write_text
 
 if TYPE_CHECKING:
     from ablation.datasets.selection import SplitName

@@ -130,7 +130,7 @@ def test_what_is_derived_is_written_once_and_whole(dataset, images):
 def test_a_crash_while_writing_leaves_no_annotations_behind(dataset, monkeypatch):
     made = dataset("dataset.test_share=0.2")
     with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
-        patched.setattr("ablation.record.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
+        patched.setattr("ablation.disk.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
         prepare(made)
     assert not locate(made, "train").annotations.exists()
     prepare(made)

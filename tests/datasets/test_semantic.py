@@ -21,7 +21,8 @@ from ablation.detector import SemanticHead
 from ablation.errors import ConfigError, DataError
 from ablation.execute import execute
 from ablation.identity import identify
-from ablation.record import Status, SweepPaths
+from ablation.paths import SweepPaths
+from ablation.record import Status
 from ablation.semantic_scores import semantic_evaluator, semantic_metrics
 
 PANOPTIC = [

@@ -16,8 +16,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
+    from ablation.failure import Failure
     from ablation.launch import Outcome
-    from ablation.record import Failure
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,8 @@ class PoolLauncher(Launcher):
         from hydra.core.singleton import Singleton
 
         from ablation.display import watching
-        from ablation.launch import Limits, Task, launch
+        from ablation.launch import Limits, launch
+        from ablation.worker import Task
 
         assert self._config is not None
         options, folder = self._options, Path(str(self._config.hydra.sweep.dir)).absolute()

@@ -20,8 +20,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf, read_write
 
 if TYPE_CHECKING:
+    from ablation.failure import Failure
     from ablation.plan import Asked, PlannedCell
-    from ablation.record import Failure
 
 
 @dataclass
@@ -67,8 +67,10 @@ class AblationSweeper(BasicSweeper):
         conduct(self._asked(overrides, parser), self._launch, workers=workers, arguments=arguments)
 
     def _launch(self, planned: Sequence["PlannedCell"], sweep_name: str) -> list["Failure | None"]:
+        from ablation.failure import Failure
+        from ablation.paths import SweepPaths
         from ablation.plan import is_completed
-        from ablation.record import Failure, RunRecord, SweepPaths
+        from ablation.record import RunRecord
 
         assert self.launcher is not None and self.config is not None
         folder = str(Path(str(self.config.sweep.root)) / sweep_name)
