@@ -14,6 +14,10 @@ from ablation.launch import Outcome, Watcher
 from ablation.progress import Progress
 
 _LINE_EVERY = 30.0  # seconds between two plain lines about one run
+_STOPPING = {
+    False: "Stopping: what runs saves its checkpoint and ends, nothing more starts. Ctrl-C once more kills it.",
+    True: "Killed; the last checkpoints remain.",
+}
 
 
 @contextlib.contextmanager
@@ -28,10 +32,10 @@ def watching(total: int) -> Iterator[Watcher]:
 
 
 class _Counter:
-    """Done, failed and the time that the rest will take."""
+    """Done, failed, interrupted and the time that the rest will take."""
 
     def __init__(self, total: int) -> None:
-        self.total, self.done, self.failed = total, 0, 0
+        self.total, self.done, self.failed, self.interrupted = total, 0, 0, 0
         self.started = time.monotonic()
         self.running: dict[str, Progress | None] = {}
 
@@ -39,14 +43,18 @@ class _Counter:
         self.running.pop(outcome.task.name, None)
         if outcome.failure is None:
             self.done += 1
+        elif outcome.failure.kind == "interrupted":
+            self.interrupted += 1
         else:
             self.failed += 1
 
     def __str__(self) -> str:
         ended = self.done + self.failed
-        spent = time.monotonic() - self.started
-        counts = f"{self.done} done, {self.failed} failed, {self.total - ended} left"
-        return f"{counts}, about {clock(spent / ended * (self.total - ended))} to go" if ended else counts
+        spent, left = time.monotonic() - self.started, self.total - ended
+        if self.interrupted:
+            return f"{self.done} done, {self.failed} failed, {left} to be done when the command is repeated"
+        counts = f"{self.done} done, {self.failed} failed, {left} left"
+        return f"{counts}, about {clock(spent / ended * left)} to go" if ended and left else counts
 
 
 class _Lines:
@@ -66,6 +74,9 @@ class _Lines:
     def ended(self, outcome: Outcome) -> None:
         self._counter.end(outcome)
         self._say(f"{_verdict(outcome)} ({self._counter})")
+
+    def stopping(self, is_killing: bool) -> None:
+        self._say(_STOPPING[is_killing])
 
     def ticked(self) -> None:
         """Nothing moves in a log file."""
@@ -87,6 +98,9 @@ class _LiveTable:
     def ended(self, outcome: Outcome) -> None:
         self._counter.end(outcome)
         self._live.console.print(_verdict(outcome), markup=False, highlight=False)
+
+    def stopping(self, is_killing: bool) -> None:
+        self._live.console.print(_STOPPING[is_killing], highlight=False)
 
     def ticked(self) -> None:
         self._live.update(self._table())

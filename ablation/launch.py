@@ -65,6 +65,9 @@ class Watcher(Protocol):
     def ended(self, outcome: Outcome) -> None:
         """A task has its outcome."""
 
+    def stopping(self, is_killing: bool) -> None:
+        """The user asked the tasks to end, or to be killed."""
+
     def ticked(self) -> None:
         """Some time has passed."""
 
@@ -132,7 +135,7 @@ class _Pool:
         self._running: dict[int, _Worker] = {}
         self._outcomes: dict[int, Outcome] = {}
         self._failures = 0
-        self._signals = 0
+        self._signals = self._told = 0
 
     def run(self) -> list[Outcome]:
         with self._signals_handled():
@@ -141,6 +144,7 @@ class _Pool:
                     self._start(*self._waiting.popleft())
                 self._listen()
                 self._enforce_timeouts()
+                self._tell_signals()
                 if self._watcher:
                     self._watcher.ticked()
         for index, task, _ in self._waiting:
@@ -207,6 +211,11 @@ class _Pool:
             if late and not worker.timed_out:
                 worker.timed_out = True
                 worker.process.kill()
+
+    def _tell_signals(self) -> None:
+        if self._watcher and self._told < (told := min(self._signals, 2)):
+            self._told = told
+            self._watcher.stopping(is_killing=told > 1)
 
     def _is_stopping(self) -> bool:
         limit = self._limits.max_failures

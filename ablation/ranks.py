@@ -94,6 +94,9 @@ class _Relay:
         if outcome.failure is not None:
             self.failures.append(outcome.failure)
 
+    def stopping(self, is_killing: bool) -> None:
+        pass
+
     def ticked(self) -> None:
         pass
 

@@ -87,6 +87,9 @@ class _FirstIteration:
         if outcome.failure is not None:
             raise RuntimeError(outcome.failure.message)
 
+    def stopping(self, is_killing: bool) -> None:
+        pass
+
     def ticked(self) -> None:
         pass
 

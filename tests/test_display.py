@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.live import Live
 
 from ablation.display import _LiveTable, _told, clock
+from ablation.failure import Failure
 from ablation.launch import Outcome
 from ablation.progress import Progress
 from ablation.worker import Task
@@ -31,6 +32,14 @@ def test_the_live_table_holds_iteration_speed_loss_and_time_left(tmp_path):
     assert "0 done, 0 failed, 3 left" in running
     watcher.ended(Outcome(Task("one", print, (), tmp_path / "log.txt"), seconds=3.0))
     assert "1 done, 0 failed, 2 left" in shown(watcher)
+
+
+def test_what_was_interrupted_has_not_failed_and_is_left(tmp_path):
+    watcher = _LiveTable(Live(console=Console(file=io.StringIO())), total=3)
+    log = tmp_path / "log.txt"
+    watcher.ended(Outcome(Task("one", print, (), log), seconds=3.0))
+    watcher.ended(Outcome(Task("two", print, (), log), failure=Failure("interrupted", "Interrupted."), seconds=3.0))
+    assert "1 done, 0 failed, 2 to be done when the command is repeated" in " ".join(shown(watcher).split())
 
 
 def test_a_line_of_a_log_says_the_same():

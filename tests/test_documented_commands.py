@@ -78,6 +78,26 @@ def test_every_make_target_that_a_page_names_exists():
     subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True, capture_output=True)
 
 
+def prose(page):
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+
+
+def anchors(page):
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_between_pages_leads_somewhere(page):
+    for link in re.findall(r"\]\(([^)]+)\)", prose(page)):
+        name, _, anchor = link.partition("#")
+        if link.startswith("http"):
+            continue
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_documented_command_works(words, reader, trained):

@@ -175,10 +175,18 @@ def work(path):
     Path(path).write_text("working")
     time.sleep(60)
 
+class Watcher:
+    def started(self, name): pass
+    def progressed(self, name, update): pass
+    def ended(self, outcome): pass
+    def ticked(self): pass
+    def stopping(self, is_killing):
+        print("told", is_killing)
+
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     tasks = [Task("work", work, (str(folder / f"{i}"),), folder / "log.txt") for i in range(2)]
-    outcomes = launch(tasks, [{}], Limits())
+    outcomes = launch(tasks, [{}], Limits(), Watcher())
     print([o.failure.kind for o in outcomes], outcomes[1].failure.message)
 """
 
@@ -206,7 +214,7 @@ def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp
     out, _ = parent.communicate(timeout=20)
     assert (tmp_path / "0").read_text() == "saved"
     assert not (tmp_path / "1").exists()
-    assert out.strip() == "['interrupted', 'interrupted'] Not started: the sweep was interrupted."
+    assert out.splitlines() == ["told False", "['interrupted', 'interrupted'] Not started: the sweep was interrupted."]
 
 
 def test_a_worker_saves_and_ends_when_its_parent_is_killed(parent, tmp_path):

@@ -104,10 +104,9 @@ def _summary(parts: dict[SplitName, _Part]) -> str:
     masks = "masks" if train.contents.has_masks else "boxes only"
     if train.labels:
         masks += f" and semantic labels of {len(train.labels.values)} values"
+    size = f"{min(sides)} to {max(sides)}" if min(sides) < max(sides) else f"{max(sides)}"
     plural = "class" if len(names) == 1 else "classes"
-    return (
-        f"{' and '.join(told)}; {len(names)} {plural} ({shown}), {masks}, images of {min(sides)} to {max(sides)} pixels"
-    )
+    return f"{' and '.join(told)}; {len(names)} {plural} ({shown}), {masks}, images of {size} pixels"
 
 
 def _remarks(parts: dict[SplitName, _Part]) -> Iterator[str]:

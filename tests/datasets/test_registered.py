@@ -55,7 +55,7 @@ def test_the_registered_entries_are_kept_as_coco(dataset):
     told = survey(made)
     assert told.summary == (
         "2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (none, square), masks, "
-        "images of 64 to 64 pixels"
+        "images of 64 pixels"
     )
     assert told.remarks[0] == "1 of 2 classes have no object to train on: none."
     data = json.loads(given(made, "train").annotations.read_text())

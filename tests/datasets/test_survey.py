@@ -78,7 +78,7 @@ def test_a_sound_data_set_is_counted_and_has_no_remarks(surveyed, coco_folder):
     told = surveyed(noisy(coco_folder("one", images=3)), noisy(coco_folder("two")))
     assert told.summary == (
         "3 images with 6 objects to train on and 2 images with 4 objects to test on; 2 classes (square, box), masks, "
-        "images of 64 to 64 pixels"
+        "images of 64 pixels"
     )
     assert told.remarks == ()
 
