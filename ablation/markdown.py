@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ablation.contents import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
+from ablation.blocks import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
 from ablation.results import Grid
 
 

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from ablation.contents import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
+from ablation.blocks import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
 from ablation.results import Grid
 
 _LARGE = 400_000  # bytes: an SVG of a thousand curves would make the page slow, the PNG of it is small

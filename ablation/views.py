@@ -21,6 +21,7 @@ from ablation.table import Sweep
 
 BASELINE = "baseline"
 _LEVELS = "noise.levels"
+_OTHER_TESTS = ["test_type", "test_levels"]
 
 
 def cell_names(sweep: Sweep) -> list[str]:
@@ -61,10 +62,24 @@ def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
     points = _tested(sweep)
     if points.empty:
         return None
-    tests = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1] + ["test_sigma"]
-    means = _of_cells(sweep, points).groupby(["cell", *tests], sort=True)["value"].mean().unstack(tests)
-    means.columns = [", ".join(map(shown, key)) for key in means.columns.to_frame().itertuples(index=False)]
-    return means.reindex(_order(sweep, means.index))
+    means = _of_cells(sweep, points).groupby(["cell", "test"])["value"].mean().unstack("test")
+    return means.reindex(index=_order(sweep, means.index), columns=_tests(points))
+
+
+def test_differences(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
+    """By cell and by name of the test noise: the seed-paired difference to the baseline under the same test noise.
+
+    Empty where no run was evaluated under a grid.
+    """
+    points = _tested(sweep)
+    found: dict[str, dict[str, Estimate]] = {}
+    for test in _tests(points):
+        means = points[points["test"] == test].groupby(_keys(sweep))["value"].mean().rename(sweep.primary_metric)
+        runs = sweep.runs.drop(columns=sweep.primary_metric).join(means, on=_keys(sweep))
+        for one in estimate(runs, grouping(sweep), sweep.primary_metric):
+            if one.pairs:
+                found.setdefault(estimate_name(sweep, one), {})[test] = one
+    return found
 
 
 def robustness(sweep: Sweep) -> pd.DataFrame:
@@ -78,7 +93,7 @@ def robustness(sweep: Sweep) -> pd.DataFrame:
 def test_curves(sweep: Sweep) -> pd.DataFrame:
     """The primary metric against the sigma of the test noise: cell, test (type and levels), sigma, value."""
     points = _of_cells(sweep, _tested(sweep))
-    told = [name for name in ("test_type", "test_levels") if points[name].nunique() > 1]
+    told = [name for name in _OTHER_TESTS if points[name].nunique() > 1]
     points["test"] = points[told].agg(", ".join, axis=1) if told else "test noise"
     means = points.groupby(["cell", "test", "test_sigma"], sort=False)["value"].mean().reset_index()
     return _in_order(sweep, means.rename(columns={"test_sigma": "x"}))
@@ -164,27 +179,39 @@ def _named(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
 def _tested(sweep: Sweep) -> pd.DataFrame:
     """The primary metric of each model under the noise grid, as Sweep.grid, and without test noise, at sigma 0.
 
-    A model that has a run without noise in evaluation and one with it met the same grid twice; the former counts.
+    test: what a row was tested with, in short. A model that has a run without noise in evaluation and one with it met
+    the same grid twice; the former counts.
     """
-    metric, keys = sweep.primary_metric, ["run_id", "sweep"] if "sweep" in sweep.runs else ["run_id"]
+    metric, keys = sweep.primary_metric, _keys(sweep)
     points = sweep.grid[sweep.grid["metric"] == metric]
     if points.empty:
-        return points
+        return points.assign(test="")
     noisy = sweep.levels["id"][sweep.levels["phase"] == "eval"]
     runs = sweep.completed.drop_duplicates(keys)
     is_clean = ~runs["run_id"].isin(noisy)
     counted = is_clean | ~runs["training_id"].isin(runs["training_id"][is_clean])
     points = points.merge(runs.loc[counted, keys], on=keys)
-    if (points["test_sigma"] == 0).any():
-        return points
-    tests = points[[*keys, "test_type", "test_levels"]].drop_duplicates()
-    clean = runs.loc[is_clean, [*keys, metric]].merge(tests, on=keys).rename(columns={metric: "value"})
-    return pd.concat([clean.assign(test_sigma=0.0, draw=0, metric=metric), points], ignore_index=True)
+    if not (points["test_sigma"] == 0).any():
+        tests = points[[*keys, *_OTHER_TESTS]].drop_duplicates()
+        clean = runs.loc[is_clean, [*keys, metric]].merge(tests, on=keys).rename(columns={metric: "value"})
+        points = pd.concat([clean.assign(test_sigma=0.0, draw=0, metric=metric), points], ignore_index=True)
+    told = [name for name in _OTHER_TESTS if points[name].nunique() > 1] + ["test_sigma"]
+    return points.assign(test=[", ".join(map(shown, row)) for row in points[told].itertuples(index=False)])
+
+
+def _tests(points: pd.DataFrame) -> list[str]:
+    """What models were tested with, by type, levels and sigma."""
+    return list(dict.fromkeys(points.sort_values([*_OTHER_TESTS, "test_sigma"], kind="stable")["test"]))
+
+
+def _keys(sweep: Sweep) -> list[str]:
+    """What tells runs apart."""
+    return ["run_id", "sweep"] if "sweep" in sweep.runs else ["run_id"]
 
 
 def _of_cells(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:
     """Points of runs, each with the cell that it belongs to; a run that cells share counts in each."""
-    keys = ["run_id", "sweep"] if "sweep" in points else ["run_id"]
+    keys = _keys(sweep)
     return sweep.runs.assign(cell=cell_names(sweep))[[*keys, "cell"]].drop_duplicates().merge(points, on=keys)
 
 

@@ -101,6 +101,23 @@ def test_a_model_stands_in_the_matrix_once_with_its_score_without_test_noise(fou
     assert matrix.loc["when train, sigma 1", "0"] == pytest.approx(runs["segm/AP"].mean())
 
 
+def test_a_difference_under_test_noise_is_that_of_each_seed_to_its_baseline_under_the_same(found):
+    findings = found(GRID, is_full=True)
+    told = views.test_differences(findings.sweep)
+    assert list(told) == ["sigma 0.5", "sigma 1"]
+    assert list(told["sigma 1"]) == ["0", "0.25", "0.5", "1"]
+    grid = findings.sweep.grid.merge(findings.sweep.runs[["run_id", "seed", "noise.sigma"]], on="run_id")
+    grid = grid[(grid["metric"] == "segm/AP") & (grid["test_sigma"] == 0.5)]
+    means = grid.groupby(["noise.sigma", "seed"])["value"].mean()
+    expected = (means[1.0] - means[0.0]).to_numpy()
+    one = told["sigma 1"]["0.5"]
+    assert list(one.differences.values()) == pytest.approx(expected)
+    half = 4.302652729911275 * expected.std(ddof=1) / np.sqrt(3)  # t of two degrees
+    assert (one.difference_interval.low, one.difference_interval.high) == pytest.approx(
+        (expected.mean() - half, expected.mean() + half)
+    )
+
+
 def test_a_long_name_is_never_broken_between_a_key_and_its_value():
     folded = charts._folded("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
     assert len(folded) > 1

@@ -35,6 +35,7 @@ CHAINS = [
         {"table"},
         {"stats"},
         {"look", "results"},
+        {"blocks"},
         {"answer", "plots", "charts", "views", "dashboard"},
         {"figures"},
         {"contents", "latex"},
