@@ -161,7 +161,9 @@ def _realised(sweep: Sweep) -> list[Block]:
         for key, found in means.iterrows():
             values = key if isinstance(key, tuple) else (key,)
             snrs = [found.get(name, float("nan")) for name in names]
-            rows.append([*map(shown, values), phase, *("" if math.isnan(s) else f"{s:.1f}" for s in snrs)])
+            rows.append(
+                [*map(shown, values), phase, *("" if math.isnan(s) else f"{round(s, 1) + 0.0:.1f}" for s in snrs)]
+            )
     note = "SNR in dB per level, measured while the noise acted (training or evaluation), mean over seeds."
     grid = Grid([*factors, "phase", *names], rows, len(factors) + 1)
     return [Heading("Realised noise"), Paragraph(note), grid]
