@@ -116,11 +116,15 @@ class Plan:
         parts.append(self._estimate(workers) if self.to_do else "nothing to do")
         return ", ".join(parts)
 
+    def _other_trainings(self) -> list[str]:
+        """Trainings of earlier commands, which tell how long one takes here."""
+        return [record.parent.name for record in self.paths.folder.glob("trainings/*/training.json")]
+
     def _estimate(self, workers: int) -> str:
-        folders = [self.paths.training(training_id) for training_id in self.completed_trainings]
+        folders = [self.paths.training(name) for name in self.completed_trainings or self._other_trainings()]
         trained = {f.folder.name: r for f in folders if (r := whole_record(f.record, TrainingRecord))}
         runs = (whole_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
-        trainings = [r.seconds for r in trained.values() if r.seconds]
+        trainings = [r.seconds for r in trained.values() if r.seconds and r.status is Status.COMPLETED]
         evaluations = [_evaluation_seconds(run, trained.get(run.training_id)) for run in runs if run]
         left = len(self.trainings) - len(self.completed_trainings)
         if (left and not trainings) or not (trainings or evaluations):

@@ -121,6 +121,12 @@ def test_the_time_left_is_that_of_the_finished_trainings_over_the_workers(planne
     assert planned("seed=range(7)").describe(workers=2).endswith("about 30 min")
 
 
+def test_the_time_is_estimated_by_trainings_of_earlier_commands_where_none_asked_for_is_done(planned):
+    grid = planned("seed=0")
+    _complete_training(grid, grid.cells[0].cell.training_id, seconds=600.0)
+    assert planned("seed=1,2").describe(workers=1).endswith("about 20 min")
+
+
 def test_weights_that_are_gone_are_trained_again(planned):
     grid = planned("seed=0,1")
     _complete_training(grid, grid.cells[0].cell.training_id)
