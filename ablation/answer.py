@@ -48,7 +48,7 @@ def _comparison(findings: Findings, measured: Sequence[Estimate]) -> str:
             f"{metric} is {_span(baselines)} without noise and {_span(noisy)} with it. Each comparison rests on one "
             "seed, so the variance of repeated training is not covered and no difference is called an effect: "
             "repeating the same training with another seed alone moves AP by about 0.5 to 2 points. "
-            f"Add seed=range({least_seeds()})."
+            f"Add 'seed=range({least_seeds()})'."
         )
     decision = findings.outcome.decision
     if decision.reason:

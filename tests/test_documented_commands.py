@@ -21,15 +21,28 @@ PATTERN = re.compile(r"python -m (ablation\.\w+ \S|benchmarks)")
 NOT_HERE = {"submitit_slurm": "Slurm", "submitit_local": "submitit", "ray": "Ray", "joblib": "joblib"}
 
 
+def prose(page):
+    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
+
+
+def lines_of(page):
+    """Each line for a shell: of blocks, and of those inside a sentence."""
+    blocks = re.findall(r"```sh\n(.*?)```", page.read_text(), re.S)
+    inline = re.findall(r"`(python -m [^`\n]+)`", prose(page))
+    return [*(line for block in blocks for line in block.replace("\\\n", " ").splitlines()), *inline]
+
+
+def comments_of(folder):
+    """Commands in the comments of configuration files, and in the help."""
+    text = "\n".join(path.read_text() for path in sorted(folder.rglob("*.yaml")))
+    return re.findall(r"^[# ]+(python -m ablation.*)$", text, re.M)
+
+
 def documented():
     """Each command line once, with the page it stands on."""
     found = {}
     for page in PAGES:
-        text = page.read_text()
-        blocks = re.findall(r"```sh\n(.*?)```", text, re.S)
-        inline = re.findall(r"`(python -m [^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.S))
-        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-        for line in (*lines, *inline):
+        for line in lines_of(page):
             if PATTERN.search(line):
                 found.setdefault(
                     " ".join(shlex.split(line, comments=True)), (page.name, shlex.split(line, comments=True))
@@ -60,6 +73,14 @@ def given(words, folder):
     return words
 
 
+@pytest.mark.parametrize("line", [*(line for page in PAGES for line in lines_of(page)), *comments_of(ROOT / "conf")])
+def test_a_shell_reads_a_line_as_it_is_meant(line):
+    line = re.sub(r"<[a-z ]+>", "filled-in", line)
+    subprocess.run(["bash", "-n", "-c", line], check=True, capture_output=True)
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", re.sub(r"(^| )#.*", "", line))
+    assert not set(bare) & set("()[]{}*?;&|"), "bash or zsh would take it for something else; quote the word"
+
+
 @pytest.mark.parametrize("words", RUNS)
 def test_a_documented_command_composes_and_is_valid(words, asked, reader):
     launcher = launcher_of(words)
@@ -76,10 +97,6 @@ def test_every_make_target_that_a_page_names_exists():
     targets = set(re.findall(r"(?:^|`)make ([a-z]+)", text, re.M))
     assert {"setup", "demo", "test"} <= targets
     subprocess.run(["make", "--dry-run", *targets], cwd=ROOT, check=True, capture_output=True)
-
-
-def prose(page):
-    return re.sub(r"```.*?```", "", page.read_text(), flags=re.S)
 
 
 def anchors(page):
