@@ -25,7 +25,7 @@ SUITE: dict[str, Sequence[Sequence[str]]] = {
     "planning": [[]],
     "speed": [["--iterations", "30"]],
     "chaos": [["--kills", "6"]],
-    "noise_overhead": [["--model", "tiny", "--pairs", "16"], ["--model", "r50", "--pairs", "3", "--types", "gaussian"]],
+    "noise_overhead": [["--model", "tiny", "--pairs", "24"], ["--model", "r50", "--pairs", "3", "--types", "gaussian"]],
     "iteration": [["--model", "tiny", "--pairs", "60"], ["--model", "r50", "--pairs", "4"]],
     "grid": [["--model", "tiny", "--turns", "2"], ["--model", "r50", "--images", "2", "--turns", "1"]],
     "scoring": [[]],
