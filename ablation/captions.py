@@ -41,7 +41,7 @@ CAPTIONS = {
     ),
     "detections": Caption(
         "detections on one test image",
-        "Left: ground truth. Right: what was found, by the run of the lowest seed of each cell (of six cells at even "
+        "Left: ground truth. Right: what was found, by the run of the lowest seed of each cell (of four cells at even "
         "distances, where there are more), under the run's own evaluation noise. runs/<run id>/pictures/ has more.",
     ),
     "test_matrix": Caption(

@@ -24,7 +24,7 @@ NAMES = (
 )
 _MOST_ROWS = 60  # more would be a poster; the tables hold them all
 _MOST_CELLS = 24
-_MOST_PICTURES = 6
+_MOST_PICTURES = 4
 _MOST_POINTS = 200_000
 _LOSSES = {"total_loss": "training loss, noise on", "validation/total_loss": "loss on test images, noise off"}
 

@@ -166,6 +166,7 @@ def reader(tmp_path):
             path = folder / name / layout.format(split=split)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(data))
+    shutil.copytree(ROOT / "sweeps" / "example-shapes", folder / "sweeps" / "example-shapes")
     Image.new("RGB", (64, 64), (30, 60, 90)).save(folder / "street.jpg")
     (folder / "my_conf" / "model").mkdir(parents=True)
     shutil.copy(ROOT / "conf" / "model" / "tiny_mask_rcnn.yaml", folder / "my_conf" / "model" / "mine.yaml")
