@@ -248,5 +248,7 @@ def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
 
 def _environment(config: RunConfig) -> dict[str, Any]:
     is_cuda = models.device(config.sweep.device) == "cuda"
-    device = torch.cuda.get_device_name() if is_cuda else platform.machine()
+    # Of a processor the instructions that torch uses: by them sums are rounded, and a training ends elsewhere.
+    capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    device = torch.cuda.get_device_name() if is_cuda else capability
     return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **provenance.process()}

@@ -25,6 +25,12 @@ def described() -> dict[str, Any]:
     }
 
 
+def read_result(name: str) -> list[dict[str, Any]]:
+    """The rows of a benchmark's last result; none before the first."""
+    path = RESULTS / f"{name}.json"
+    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
+
+
 def write_result(name: str, rows: Sequence[Mapping[str, Any]]) -> Path:
     """Write the rows of a benchmark beside the description of the machine."""
     RESULTS.mkdir(exist_ok=True)

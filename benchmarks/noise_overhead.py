@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.machine import write_result
+from benchmarks.machine import read_result, write_result
 
 STRENGTHS: dict[str, dict[str, Any]] = {
     "gaussian": {"sigma": 0.1},
@@ -203,7 +203,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"{row['memory_ratio']:.3f}",
         )
     Console().print(table)
-    Console().print(f"Written: {write_result(f'noise_overhead_{given.model}', rows)}")
+    name = f"noise_overhead_{given.model}"
+    rows += [row for row in read_result(name) if row["type"] not in given.types]  # types that were not measured now
+    rows.sort(key=lambda row: list(STRENGTHS).index(row["type"]))
+    Console().print(f"Written: {write_result(name, rows)}")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import RESULTS
+from benchmarks.machine import RESULTS, read_result
 
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -102,9 +102,10 @@ TARGETS = (
 
 _HEAD = """# Benchmarks
 
-`make bench` measures all of this in at most half an hour on two cores and writes this page; `python -m benchmarks
-<name>` measures one, `python -m benchmarks.<name> --help` names its keys. What is compared takes turns in one process
-or one script; figures are medians. The rows with their spread are in [benchmarks/results](../benchmarks/results).
+`make bench` measures this in half an hour on two cores and writes this page (29 minutes when last taken; kills, errors
+of the rule and the types of noise besides gaussian are longer measurements of their own). `python -m benchmarks <name>`
+measures one, `python -m benchmarks.<name> --help` names its keys. What is compared takes turns in one process or one
+script; figures are medians. The rows with their spread are in [benchmarks/results](../benchmarks/results).
 """
 
 
@@ -129,18 +130,13 @@ def _machine(path: Path) -> dict[str, Any]:
     return dict(json.loads(path.read_text())["machine"])
 
 
-def _rows(name: str) -> Rows:
-    path = RESULTS / f"{name}.json"
-    return list(json.loads(path.read_text())["rows"]) if path.exists() else []
-
-
 def _plans() -> str:
-    rows = [f"| {row['what']} | {row['seconds']:.1f} |" for row in _rows("planning") if "cells" in row["what"]]
+    rows = [f"| {row['what']} | {row['seconds']:.1f} |" for row in read_result("planning") if "cells" in row["what"]]
     return _table("Plans", ["what", "seconds"], rows, "Repeating includes the report.")
 
 
 def _report() -> str:
-    found = _rows("report")
+    found = read_result("report")
     rows = [f"| {r['runs']:,} | {r['cold_s']:.1f} | {r['one_more_s']:.1f} | {r['peak_mib']:.0f} |" for r in found]
     remark = ""
     if len(found) > 1:
@@ -158,17 +154,17 @@ def _report() -> str:
 
 def _sweeps() -> str:
     """The same sweep by everything that can run it."""
-    found = [row for row in _rows("speed") if row["what"].endswith(("trainings", "12 runs"))]
+    found = [row for row in read_result("speed") if row["what"].endswith(("trainings", "12 runs"))]
     return _table("A sweep", ["how", "seconds"], [f"| {row['what']} | {row['seconds']:.0f} |" for row in found])
 
 
 def _noises() -> str:
     rows = [
-        f"| {r['type']} | {_more(r['ratio'])} % | {' to '.join(map(_more, r['ratio_quartiles']))} % "
+        f"| {r['type']} | {r['pairs']} | {_more(r['ratio'])} % | {' to '.join(map(_more, r['ratio_quartiles']))} % "
         f"| {_more(r['memory_ratio'])} % |"
-        for r in _rows("noise_overhead_tiny")
+        for r in read_result("noise_overhead_tiny")
     ]
-    columns = ["noise on all levels, tiny model", "time of an iteration", "quartiles of the pairs", "memory"]
+    columns = ["noise on all levels, tiny model", "pairs", "time of an iteration", "quartiles of the pairs", "memory"]
     return _table("Noise", columns, rows)
 
 
@@ -182,13 +178,13 @@ def _spread() -> str:
     rows = [
         f"| {what} | {r['pairs']} | {r['speedup']:.3f} | {' to '.join(f'{q:.3f}' for q in r['speedup_quartiles'])} |"
         for name, what in named
-        for r in _rows(name)
+        for r in read_result(name)
     ]
     return _table("An iteration against `DefaultTrainer`", ["model", "pairs", "times as fast", "quartiles"], rows)
 
 
 def _kills() -> str:
-    found = _rows("chaos")
+    found = read_result("chaos")
     rows = []
     for victim in dict.fromkeys(row["victim"] for row in found):
         of = [row for row in found if row["victim"] == victim]

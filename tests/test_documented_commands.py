@@ -119,6 +119,8 @@ def test_every_link_between_pages_leads_somewhere(page):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_documented_command_works(words, reader, trained):
     shutil.copytree(trained, reader, dirs_exist_ok=True)
+    if "sweeps/example-shapes" in words:
+        shutil.copytree(ROOT / "sweeps" / "example-shapes", reader / "sweeps" / "example-shapes")
     if NOT_HERE.get(launcher_of(words)):
         pytest.skip(f"needs {NOT_HERE[launcher_of(words)]}")
     module, rest = words[2], given(words, reader)[3:]
@@ -166,7 +168,6 @@ def reader(tmp_path):
             path = folder / name / layout.format(split=split)
             path.parent.mkdir(exist_ok=True)
             path.write_text(json.dumps(data))
-    shutil.copytree(ROOT / "sweeps" / "example-shapes", folder / "sweeps" / "example-shapes")
     Image.new("RGB", (64, 64), (30, 60, 90)).save(folder / "street.jpg")
     (folder / "my_conf" / "model").mkdir(parents=True)
     shutil.copy(ROOT / "conf" / "model" / "tiny_mask_rcnn.yaml", folder / "my_conf" / "model" / "mine.yaml")

@@ -13,7 +13,7 @@ from conftest import ROOT
 from ablation.answer import answer
 from ablation.paths import SweepPaths
 from ablation.record import RunRecord, read_record
-from ablation.results import Findings
+from ablation.results import Findings, ends
 from ablation.table import load_sweep
 
 EXAMPLES = sorted((ROOT / "sweeps").glob("example-*"))
@@ -41,6 +41,19 @@ def test_the_committed_report_says_what_the_records_say(example):
     told = answer(Findings.of(load_sweep(example)))
     text = unescape((example / "report" / "report.md").read_text()).replace("\\", "")
     assert told in " ".join(text.split())
+
+
+def test_the_numbers_of_the_study_are_those_of_the_reports():
+    text = (ROOT / "sweeps" / "README.md").read_text().replace("\n", " ")
+    told = 0
+    for name in ("example-shapes", "example-levels", "example-nuclei"):
+        for one in Findings.of(load_sweep(ROOT / "sweeps" / name)).outcome.compared:
+            if one.factors.get("noise.when") != "always":
+                number = f"{one.difference:+.1f}"
+                bold = f"**{number}**" if one.verdict.is_claimed else number
+                assert f"{bold} {ends(one.difference_interval)}" in text
+                told += 1
+    assert told == 8 + 6 + 4
 
 
 def test_the_examples_are_small():
