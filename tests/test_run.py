@@ -282,7 +282,7 @@ def test_a_dry_run_tells_what_the_data_are_and_what_is_doubtful_about_them(bare_
     assert told.out.splitlines() == [
         "micro-coco_json: 2 runs, 2 trainings, time unknown until one training is done",
         "coco_json: 2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (square, "
-        "box), masks, images of 64 to 64 pixels.",
+        "box), masks, images of 64 pixels.",
         "  train.json: 1 of 4 objects have a box without an area in their image: no training sees them, and no test "
         "finds them; the first is annotation 1.",
         "  test.json: 1 of 4 objects have a box without an area in their image: no training sees them, and no test "
