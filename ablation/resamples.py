@@ -24,7 +24,7 @@ def write_resamples(path: Path, matches: Mapping[str, Matches], primary_metric: 
 
     matches: by task (bbox, segm), all of the same images.
     """
-    arrays: dict[str, NDArray[np.float64]] = {}
+    arrays: dict[str, NDArray[np.float32]] = {}
     images = 0
     for task, found in matches.items():
         images = len(found.image_ids)
@@ -33,9 +33,9 @@ def write_resamples(path: Path, matches: Mapping[str, Matches], primary_metric: 
         primary = primary_metric.removeprefix(f"{task}/")
         names = tuple(dict.fromkeys(["AP", *([primary] if primary in METRICS else [])]))
         for name, values in zip(names, resampled(found, weights, names).T, strict=True):
-            arrays[f"{task}/{name}"] = values
+            arrays[f"{task}/{name}"] = values.astype(np.float32)  # to a hundred-thousandth of a point
     with path.open("wb") as file:  # given a name, numpy would add a suffix
-        np.savez(file, images=np.int64(images), **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(file, images=np.int64(images), **arrays)  # type: ignore[arg-type]
 
 
 def read_resamples(path: Path, metric: str) -> tuple[NDArray[np.float64], int] | None:
@@ -46,7 +46,7 @@ def read_resamples(path: Path, metric: str) -> tuple[NDArray[np.float64], int] |
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return (file[metric], int(file["images"])) if metric in file.files else None
+            return (file[metric].astype(np.float64), int(file["images"])) if metric in file.files else None
     except FileNotFoundError:
         return None
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Sweep:
         """The folders' names, joined by a plus."""
         return " + ".join(sweep_names(self.folders))
 
-    @property
+    @cached_property
     def varied(self) -> tuple[str, ...]:
         """The factors that take more than one value; the others say nothing about a difference."""
         return tuple(f for f in self.factors if self.runs[f].map(str).nunique() > 1)
