@@ -102,7 +102,7 @@ TARGETS = (
 
 _HEAD = """# Benchmarks
 
-`make bench` measures this in half an hour on two cores and writes this page (29 minutes when last taken; kills, errors
+`make bench` measures this in half an hour on two cores and writes this page (26 minutes when last taken; kills, errors
 of the rule and the types of noise besides gaussian are longer measurements of their own). `python -m benchmarks <name>`
 measures one, `python -m benchmarks.<name> --help` names its keys. What is compared takes turns in one process or one
 script; figures are medians. The rows with their spread are in [benchmarks/results](../benchmarks/results).

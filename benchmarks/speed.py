@@ -108,7 +108,7 @@ def start_up(root: Path) -> dict[str, float]:
     sys.path.insert(0, str(Path(__file__).parents[1] / "ablation" / "plugins"))
     preload(["ablation.warm"])
     first: list[tuple[float, float]] = []
-    for seed in range(6):
+    for seed in range(12):
         with initialize_config_dir(str(configuration()), version_base="1.3"):
             overrides = [f"seed={seed}", "schedule.iterations=8", "sweep.log_period=1", f"sweep.root={root}"]
             composed = compose("config", overrides=[*overrides, "dataset.test_size=8", "noise.sigma=0.1"])
