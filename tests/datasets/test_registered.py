@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
@@ -26,8 +27,12 @@ MODULE = Path(__file__).parents[1] / "assets" / "registering.py"
 def here(tmp_path, monkeypatch):
     """A working directory with a user's modules and images; what it holds can be changed by calling it."""
 
+    edits = itertools.count()
+
     def hold(images=4, left=4):
-        (tmp_path / "my_images.py").write_text(f"FOLDER = 'png'\nIMAGES = {images}\nLEFT = {left}\n")
+        # Of another length each time: Python tells sources of one second apart by their size alone.
+        text = f"FOLDER = 'png'\nIMAGES = {images}\nLEFT = {left}\n#{'#' * next(edits)}\n"
+        (tmp_path / "my_images.py").write_text(text)
         registered._refresh.cache_clear()  # as another command does
 
     preload(["ablation.warm"])  # as the pool launcher does; the server then starts a worker in no time
