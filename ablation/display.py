@@ -149,5 +149,6 @@ def _verdict(outcome: Outcome) -> str:
     if failure is None:
         return f"{name}: done in {clock(outcome.seconds)}"
     log = f"Log: {failure.log}" if failure.log else ""
-    told = (f"{name}: {failure.kind} after {clock(outcome.seconds)}: {failure.message}", failure.advice, log)
+    message = f"{failure.message.rstrip('.')}."  # an exception's has no full stop
+    told = (f"{name}: {failure.kind} after {clock(outcome.seconds)}: {message}", failure.advice, log)
     return " ".join(part for part in told if part)

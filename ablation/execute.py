@@ -91,11 +91,11 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
             result = evaluate(model, config, detector)
             seconds = time.perf_counter() - began
             write_pictures(result.pictures, run)
-    for task, matches in result.matches.items():
-        with replacing(run.matches(task)) as temporary:
-            matches.save(temporary)
-    with replacing(run.resamples) as temporary:
-        write_resamples(temporary, result.matches, config.evaluation.primary_metric)
+            for task, matches in result.matches.items():
+                with replacing(run.matches(task)) as temporary:
+                    matches.save(temporary)
+            with replacing(run.resamples) as temporary:
+                write_resamples(temporary, result.matches, config.evaluation.primary_metric)
     done = _ended(
         start,
         Status.COMPLETED,
@@ -203,13 +203,13 @@ def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
     """Record the start, log to a file beside the record, and record what goes wrong before it is raised."""
     write_record(path, start)
     reserve = path.with_name(".reserve")
-    reserve.write_bytes(os.urandom(_RESERVED))
     handler = logging.FileHandler(log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
     try:
+        reserve.write_bytes(os.urandom(_RESERVED))
         yield
     except Exception as error:
         reserve.unlink(missing_ok=True)

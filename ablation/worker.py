@@ -43,23 +43,29 @@ def work(connection: Connection, task: Task, slot: Mapping[str, str], folder: st
     os.chdir(folder)  # the server may have been started elsewhere
     os.environ.update(slot)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    with task.log.open("ab", buffering=0) as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    faulthandler.enable()
     _stop_with(connection)
     progress.listen(lambda update: _send(connection, "progress", update))
     try:
+        _print_to(task.log)
         result = task.function(*task.arguments)
     except Exception as error:
-        traceback.print_exc()
         connection.send(("failure", failure_of(error, task.log)))
+        with contextlib.suppress(OSError):  # of a disk that is full
+            traceback.print_exc()
     else:
         connection.send(("result", result))
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+
+def _print_to(log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab", buffering=0) as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    faulthandler.enable()
 
 
 def _send(connection: Connection, kind: str, payload: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from ablation.display import _LiveTable, _told, clock
+from ablation.display import _LiveTable, _told, _verdict, clock
 from ablation.failure import Failure
 from ablation.launch import Outcome
 from ablation.progress import Progress
@@ -50,3 +50,9 @@ def test_a_line_of_a_log_says_the_same():
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
 def test_times_are_as_people_write_them(seconds, text):
     assert clock(seconds) == text
+
+
+def test_a_failure_and_what_to_do_are_two_sentences(tmp_path):
+    failure = Failure("out-of-space", "OSError: No space left on device", "Free some disk space.")
+    outcome = Outcome(Task("one", print, (), tmp_path / "log.txt"), failure=failure, seconds=3.0)
+    assert "No space left on device. Free some disk space." in _verdict(outcome)

@@ -65,8 +65,10 @@ def given(words, folder):
         "=nuclei/": f"={folder}/nuclei/",
         "=sweeps/example-nuclei/": f"={ROOT}/sweeps/example-nuclei/",
         "theirs.pth": str(folder / "theirs.safetensors"),
+        "benchmarks.<name>": "benchmarks.report",
         "<id>": "the-training",
         "<name>": "tiny_mask_rcnn-shapes",
+        "seed=range(8)": "seed=range(2)",
     }
     for placeholder, real in names.items():
         words = [word.replace(placeholder, real) for word in words]
@@ -123,7 +125,7 @@ def test_a_documented_command_works(words, reader, trained):
         shutil.copytree(ROOT / "sweeps" / "example-shapes", reader / "sweeps" / "example-shapes")
     if NOT_HERE.get(launcher_of(words)):
         pytest.skip(f"needs {NOT_HERE[launcher_of(words)]}")
-    module, rest = words[2], given(words, reader)[3:]
+    module, *rest = given(words, reader)[2:]
     if module == "ablation.run" and not {"--help", "--cfg"} & set(rest):
         rest += small(rest)
     elif module == "ablation.preview":

@@ -1,7 +1,10 @@
 """One configuration in, one record out; what is done is not done again; what fails is recorded."""
 
+import errno
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -92,6 +95,24 @@ def test_a_failure_is_recorded_with_its_kind_and_advice_then_raised(run, sweep):
         assert failed.status is Status.FAILED
         assert failed.error.kind == "diverged"
         assert failed.error.advice == "Lower schedule.lr or noise.sigma."
+
+
+@pytest.mark.parametrize("name", [".reserve", "save_weights", "write_pictures", "write_resamples"])
+def test_a_disk_that_gets_full_at_any_time_is_recorded(run, sweep, monkeypatch, name):
+    def full(*_arguments, **_more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    if name == ".reserve":
+        monkeypatch.setattr(Path, "write_bytes", full)
+    else:
+        monkeypatch.setattr(f"ablation.execute.{name}", full)
+    with pytest.raises(OSError, match="No space left"):
+        run("noise.sigma=0")
+    (run_folder,) = (sweep.folder / "runs").iterdir()
+    record = read_record(sweep.run(run_folder.name).record, RunRecord)
+    assert record.status is Status.FAILED
+    assert record.error.kind == "out-of-space"
+    assert not list(sweep.folder.rglob(".reserve"))
 
 
 def test_the_seconds_of_a_resumed_training_are_those_of_all_its_parts(run, sweep, monkeypatch):

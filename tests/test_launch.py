@@ -1,5 +1,6 @@
 """Whatever becomes of a task's process, there is an outcome that says so, and the other tasks go on."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -38,6 +39,11 @@ def sleep(seconds):
 
 def fail(message):
     raise ValueError(message)
+
+
+def run_out_of_space():
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)  # the log is on the disk that is full, too
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def run_out_of_memory():
@@ -79,18 +85,19 @@ def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
         task(kill_self, signal.SIGKILL),
         task(fail, "no"),
         task(run_out_of_memory),
+        task(run_out_of_space),
         task(sleep, 60),
         task(double, 4),
     ]
     outcomes = launch(tasks, [{}, {}], Limits(timeout=3))
-    expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "timeout", "done"]
-    assert kinds(outcomes) == expected
+    expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "out-of-space"]
+    assert kinds(outcomes) == [*expected, "timeout", "done"]
     assert [o.result for o in outcomes if o.failure is None] == [6, 8]
     assert outcomes[1].failure.message == "Died of SIGSEGV."
     assert outcomes[2].failure.message == "Ended by itself with exit status 3."
     assert outcomes[5].failure.message == "ValueError: no"
     assert "schedule.batch_size" in outcomes[6].failure.advice
-    assert outcomes[7].seconds < 20
+    assert outcomes[8].seconds < 20
 
 
 def test_output_and_traceback_are_in_the_log(task, tmp_path):
