@@ -1,6 +1,6 @@
 """How often the intervals cover, the rule of claims errs and real effects are found, where the truth is known.
 
-    python -m benchmarks.coverage                # a few minutes on one core
+    python -m benchmarks.coverage                # a quarter of an hour on one core
     python -m benchmarks.coverage --share 0.1    # a tenth of the repetitions
 
 Scores are additive: y[s, i] = mu + seed_s + image_i + interaction_si for the paired difference of seed s on image i. A
@@ -331,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parts: tuple[tuple[Callable[[int], Iterator[dict[str, Any]]], int], ...] = (
         (interval_coverage, 2000),
         (aggregate_coverage, 300),
-        (rule_errors, 6000),
+        (rule_errors, 60000),
         (rule_power, 500),
         (test_power, 5000),
         (image_errors, 2000),

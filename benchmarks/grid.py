@@ -10,6 +10,7 @@ the last bit, which is checked. The time is that of the process on the CPU.
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--turns", type=int, default=3)
     given = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)  # detectron2 prints the whole model
     import torch
 
     torch.set_num_threads(1)

@@ -12,6 +12,7 @@ add little; the figure is the median of the paired ratios. Both load their image
 from __future__ import annotations
 
 import argparse
+import logging
 import statistics
 import tempfile
 import time
@@ -77,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, default=100, help="iterations of each (default: 100)")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
+    logging.disable(logging.WARNING)  # detectron2 prints the whole model
     import torch
 
     torch.set_num_threads(given.threads)

@@ -92,11 +92,11 @@ TARGETS = (
     Target("1,000 bootstrap resamples of 5,000 images, 80 classes", "scoring", _first("seconds", what="bootstrap"),
            at_most=60, unit=" s"),
     Target("false claims of the whole rule, 12 cells without effect, 10 seeds", "coverage",
-           _first("rule", what="errors", seeds=10, scores="no effect, normal"), at_most=5, unit=" %",
-           remark="by theory exactly 5; the simulation's standard error is 0.3 (0.6 in the suite)"),
+           _first("rule", what="errors", seeds=10, scores="no effect, normal"), at_most=5, unit=" %"),
     Target("the report of 1,000 runs with 1,000 points each, cold", "report", _first("cold_s", runs=1000), at_most=20,
            unit=" s"),
-    Target("the same after one more run", "report", _first("one_more_s", runs=1000), at_most=6, unit=" s"),
+    Target("the same after one more run", "report", _first("one_more_s", runs=1000), at_most=6, unit=" s",
+           remark="5.9 to 8.5 from day to day on this shared machine; half of it loads and runs matplotlib"),
     Target("its memory", "report", _first("peak_mib", runs=1000), at_most=1024, unit=" MiB"),
 )  # fmt: skip
 
