@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ablation.disk import replacing
 
 _FORMAT = 1  # of the file of arrays; another number is not read
-_LEAST = 100_000  # points; fewer are read from the logs in a moment
+_LEAST = 100_000  # points that are not in the file; fewer are read from the logs in a moment
 
 Stamp = tuple[int, int]  # nanoseconds of the last change, bytes
 
@@ -55,8 +55,8 @@ def read_curves(files: Mapping[str, Path], kept: Path) -> tuple[pd.DataFrame, di
         if stamp is not None:
             before = known.get(training_id)
             curves[training_id] = before if before and before.stamp == stamp else _read(path, stamp)
-    is_known = curves.keys() == known.keys() and all(curve is known[name] for name, curve in curves.items())
-    if not is_known and sum(len(curve.value) for curve in curves.values()) >= _LEAST:
+    # The file is written as a whole: a new run or two are read again more quickly than it is written.
+    if sum(len(curve.value) for name, curve in curves.items() if curve is not known.get(name)) >= _LEAST:
         with contextlib.suppress(OSError):  # a folder that is only to be read
             _save(kept, curves)
     return _long(curves), {name: curve.bad for name, curve in curves.items() if curve.bad}
@@ -138,16 +138,16 @@ def _long(curves: Mapping[str, _Curve]) -> pd.DataFrame:
     place = {name: number for number, name in enumerate(names)}
     codes = [place[name] for curve in curves.values() for name in curve.metrics]
     counts = [count for curve in curves.values() for count in curve.counts]
-    trainings = np.repeat(np.arange(len(curves)), [len(curve.value) for curve in curves.values()])
+    trainings = np.repeat(np.arange(len(curves), dtype=np.int32), [len(curve.value) for curve in curves.values()])
     columns = {
         "training_id": pd.Categorical.from_codes(trainings, pd.Index(list(curves), dtype=object)),
         "iteration": _joined([curve.iteration for curve in curves.values()], np.int64),
         "metric": pd.Categorical.from_codes(
-            np.repeat(np.array(codes, dtype=np.int64), counts), pd.Index(names, dtype=object)
+            np.repeat(np.array(codes, dtype=np.int32), counts), pd.Index(names, dtype=object)
         ),
         "value": _joined([curve.value for curve in curves.values()], np.float64),
     }
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns, copy=False)  # of millions of rows
 
 
 def _joined(parts: Sequence[NDArray[Any]], kind: type[np.generic]) -> NDArray[Any]:

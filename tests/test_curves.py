@@ -58,6 +58,17 @@ def test_nothing_is_parsed_twice_and_the_answer_is_the_same(files, tmp_path, mon
     pd.testing.assert_frame_equal(changed, read_curves(files, tmp_path / "nothing kept")[0])
 
 
+def test_the_file_of_arrays_is_written_anew_only_for_many_points(files, tmp_path, monkeypatch):
+    read_curves(files, tmp_path / "kept")
+    before = (tmp_path / "kept").read_bytes()
+    monkeypatch.setattr(curves, "_LEAST", 2)
+    for points, is_anew in ((1, False), (2, True)):
+        log(files["missing"], *({"iteration": number, "loss": 1.0} for number in range(points)))
+        found, _ = read_curves(files, tmp_path / "kept")
+        pd.testing.assert_frame_equal(found, read_curves(files, tmp_path / "nothing kept")[0])
+        assert ((tmp_path / "kept").read_bytes() != before) is is_anew
+
+
 def test_bad_lines_are_told_every_time(files, tmp_path):
     files["b"].write_text('{"iteration": 0, "x": 1}\n{torn\n{"iteration": 2, "x": 1}\n')
     assert read_curves(files, tmp_path / "kept")[1] == {"b": 1}

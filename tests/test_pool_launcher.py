@@ -39,6 +39,11 @@ def test_on_the_cpu_a_run_gets_cores_and_no_gpu():
     assert PoolLauncher(gpus=[0, 1], runs_per_gpu=2).workers == 4
 
 
+def test_where_processes_have_no_affinity_all_cores_are_used(monkeypatch):
+    monkeypatch.delattr(os, "sched_getaffinity")  # as on a Mac
+    assert PoolLauncher(device="cpu").workers == os.cpu_count()
+
+
 def test_a_run_on_several_gpus_gets_a_group_of_its_own():
     slots = PoolLauncher(gpus=[0, 1, 2, 3, 4], devices=2)._slots()
     assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots] == ["0,1", "2,3"]

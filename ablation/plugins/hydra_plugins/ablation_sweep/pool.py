@@ -112,7 +112,7 @@ class PoolLauncher(Launcher):
             groups = [",".join(gpus[first : first + options.devices]) for first in whole]
             slots = [threads | {"CUDA_VISIBLE_DEVICES": group} for _ in range(options.runs_per_gpu) for group in groups]
         else:
-            slots = [threads] * max(1, len(os.sched_getaffinity(0)) // (options.threads * options.devices))
+            slots = [threads] * max(1, _cores() // (options.threads * options.devices))
         if options.workers is None:
             return list(slots)
         return [slots[i % len(slots)] for i in range(options.workers)]
@@ -172,6 +172,11 @@ def _job_return(outcome: "Outcome") -> JobReturn:
 def _name(overrides: Sequence[str]) -> str | None:
     prefix = "hydra.job.name="
     return next((o.removeprefix(prefix) for o in overrides if o.startswith(prefix)), None)
+
+
+def _cores() -> int:
+    """Those that this process may use; a Mac has no such limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _visible_gpus() -> list[str]:
