@@ -49,7 +49,7 @@ def work(connection: Connection, task: Task, slot: Mapping[str, str], folder: st
         _print_to(task.log)
         result = task.function(*task.arguments)
     except Exception as error:
-        connection.send(("failure", failure_of(error, task.log)))
+        _send(connection, "failure", failure_of(error, task.log))
         with contextlib.suppress(OSError):  # of a disk that is full
             traceback.print_exc()
     else:
