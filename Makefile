@@ -27,7 +27,8 @@ $(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyprojec
 	  --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c \
-	  "import ablation.warm, ablation.preview, ablation.report, ablation.figures, ablation.page, ablation.dashboard"
+	  "import ablation.processes.preload, ablation.preview.__main__, ablation.report.build, ablation.report.figures.catalog, \
+	  ablation.report.document.html, ablation.report.tensorboard"
 	@touch $@
 
 # Hydra's launchers for Slurm, Ray and joblib. Apart, because Hydra imports every installed one at each start.

@@ -20,24 +20,26 @@ from detectron2.utils.env import seed_all_rng
 from filelock import FileLock, Timeout
 from torch import nn
 
-from ablation import models, provenance
-from ablation.config import RunConfig, validated
-from ablation.corruptions import check_corruptions
-from ablation.datasets.annotations import check
-from ablation.datasets.files import locate, prepare
-from ablation.detector import Detector
-from ablation.disk import replacing, write_text
-from ablation.errors import Busy, RecordError
-from ablation.evaluation import evaluate
-from ablation.failure import failure_of
-from ablation.identity import identify
-from ablation.paths import RunPaths, SweepPaths, TrainingPaths
-from ablation.pictures import write_pictures
-from ablation.ranks import train_on_devices
-from ablation.record import Record, RunRecord, Status, TrainingRecord, read_record, whole_record, write_record
-from ablation.resamples import write_resamples
-from ablation.training import Training
-from ablation.weights import load_weights, save_weights
+from ablation.config.schemas import RunConfig, validated
+from ablation.data.coco.annotations import check
+from ablation.data.splits import locate, prepare
+from ablation.evaluation.corruptions import check_corruptions
+from ablation.evaluation.evaluate import evaluate
+from ablation.evaluation.pictures import write_pictures
+from ablation.models import build as models
+from ablation.models.detector import Detector
+from ablation.models.weights import load_weights, save_weights
+from ablation.records import provenance
+from ablation.records.atomic import replacing, write_text
+from ablation.records.errors import Busy, RecordError
+from ablation.records.failure import failure_of
+from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
+from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
+from ablation.records.storage import read_record, whole_record, write_record
+from ablation.scoring.bootstrap import write_resamples
+from ablation.sweep.identity import identify
+from ablation.training.distributed import train_on_devices
+from ablation.training.trainer import Training
 
 logger = logging.getLogger(__name__)
 

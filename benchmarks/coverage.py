@@ -21,10 +21,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from ablation.aggregate import bootstrap_interval, iqm, stratified_bootstrap
-from ablation.decision import decide
-from ablation.paired import FloatArray, interval, joint_p, sign_flip_p
-from ablation.power import minimum_detectable_effect
+from ablation.report.statistics.aggregate import bootstrap_interval, iqm, stratified_bootstrap
+from ablation.report.statistics.decision import decide
+from ablation.report.statistics.paired import FloatArray, interval, joint_p, sign_flip_p
+from ablation.report.statistics.power import minimum_detectable_effect
 from benchmarks.machine import write_result
 
 SEEDS = (3, 6, 10)

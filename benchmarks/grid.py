@@ -65,13 +65,13 @@ def _turn(measure: Any) -> tuple[float, float]:
 def _measure(overrides: Sequence[str], folder: str, images: int) -> Any:
     import torch
 
-    from ablation import models
-    from ablation.datasets.annotations import check
-    from ablation.datasets.files import locate, prepare
-    from ablation.evaluation import evaluate
-    from ablation.preview import composed
-    from ablation.run import told_errors
-    from ablation.weights import load_weights
+    from ablation.config.compose import composed
+    from ablation.config.messages import told_errors
+    from ablation.data.coco.annotations import check
+    from ablation.data.splits import locate, prepare
+    from ablation.evaluation.evaluate import evaluate
+    from ablation.models import build as models
+    from ablation.models.weights import load_weights
 
     shared = [*overrides, f"sweep.root={folder}", f"dataset.test_size={images}", "dataset.train_size=8"]
     with told_errors():  # in which Hydra knows our plugins

@@ -107,14 +107,14 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     from detectron2.engine import DefaultTrainer
     from detectron2.utils.env import seed_all_rng
 
-    from ablation import models
-    from ablation.datasets.annotations import check
-    from ablation.datasets.catalog import register
-    from ablation.datasets.files import locate, prepare
-    from ablation.paths import TrainingPaths
-    from ablation.preview import composed
-    from ablation.run import told_errors
-    from ablation.training import Training
+    from ablation.config.compose import composed
+    from ablation.config.messages import told_errors
+    from ablation.data.coco.annotations import check
+    from ablation.data.loaders import register
+    from ablation.data.splits import locate, prepare
+    from ablation.models import build as models
+    from ablation.records.paths import TrainingPaths
+    from ablation.training.trainer import Training
 
     # The two draw their augmentations by different generators.
     same = "+model.overrides.INPUT.RANDOM_FLIP=none"

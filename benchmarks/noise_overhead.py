@@ -45,8 +45,8 @@ class Iteration:
         from detectron2.config import get_cfg
         from detectron2.solver import build_optimizer
 
-        from ablation.locate import config_file
-        from ablation.yacs import YacsDetector
+        from ablation.models.locate import config_file
+        from ablation.models.yacs import YacsDetector
 
         torch.set_num_threads(threads)
         torch.manual_seed(0)
@@ -68,7 +68,7 @@ class Iteration:
         import torch
         from detectron2.utils.events import EventStorage
 
-        from ablation.injection import Injection
+        from ablation.models.injection import Injection
 
         torch.manual_seed(number)
         clock = time.perf_counter if torch.cuda.is_available() else time.process_time

@@ -37,9 +37,12 @@ def grid(cells: int) -> list[str]:
 
 def fill(arguments: Sequence[str]) -> None:
     """Do what the command with these arguments does, but write records instead of computing them."""
-    from ablation import provenance, run, sweep
-    from ablation.disk import write_text
-    from ablation.record import RunRecord, Status, TrainingRecord, write_record
+    from ablation import run
+    from ablation.records import provenance
+    from ablation.records.atomic import write_text
+    from ablation.records.schema import RunRecord, Status, TrainingRecord
+    from ablation.records.storage import write_record
+    from ablation.sweep import sweep
 
     def write(planned: Any, *_: Any) -> None:
         for number, one in enumerate(planned.to_do):

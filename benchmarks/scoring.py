@@ -28,7 +28,8 @@ from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 
-from ablation.scoring import METRICS, Matches, accumulate, match, resampled
+from ablation.evaluation.matching import match
+from ablation.scoring import METRICS, Matches, accumulate, resampled
 from benchmarks.machine import write_result
 
 CLASSES, TRUTHS = 80, 7.2  # COCO's classes, and about its objects in an image

@@ -27,9 +27,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablation.launch import Limits, Outcome, launch, preload
-from ablation.progress import Progress
-from ablation.worker import Task
+from ablation.processes.launch import Limits, Outcome, launch, preload
+from ablation.processes.progress import Progress
+from ablation.processes.worker import Task
 from benchmarks.machine import write_result
 
 MODEL = Path(__file__).parents[1] / "tests" / "assets" / "micro_rcnn.yaml"
@@ -102,11 +102,10 @@ def start_up(root: Path) -> dict[str, float]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
+    from ablation.config.compose import configuration
     from ablation.execute import execute
-    from ablation.run import configuration
 
-    sys.path.insert(0, str(Path(__file__).parents[1] / "ablation" / "plugins"))
-    preload(["ablation.warm"])
+    preload(["ablation.processes.preload"])
     first: list[tuple[float, float]] = []
     for seed in range(12):
         with initialize_config_dir(str(configuration()), version_base="1.3"):

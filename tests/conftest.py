@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "ablation" / "plugins"))  # before Hydra looks for its plugins
 
 from hydra import compose as hydra_compose  # noqa: E402
 from hydra import initialize_config_dir  # noqa: E402
@@ -75,7 +73,7 @@ def asked(monkeypatch):
     def composed(*arguments):
         GlobalHydra.instance().clear()
         taken = []
-        monkeypatch.setattr("ablation.sweep.conduct", lambda asked, *_, **__: taken.extend(asked))
+        monkeypatch.setattr("ablation.sweep.sweep.conduct", lambda asked, *_, **__: taken.extend(asked))
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             config = hydra.compose_config("config", list(arguments), RunMode.MULTIRUN, with_log_configuration=False)

@@ -13,21 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from ablation.disk import write_text
-from ablation.failure import Failure
-from ablation.paths import SweepPaths
-from ablation.record import (
-    Cell,
-    CorruptionScore,
-    GridScore,
-    LevelTelemetry,
-    RunRecord,
-    Status,
-    TrainingRecord,
-    read_cells,
-    write_cells,
-    write_record,
-)
+from ablation.records.atomic import write_text
+from ablation.records.cells import Cell, read_cells, write_cells
+from ablation.records.failure import Failure
+from ablation.records.paths import SweepPaths
+from ablation.records.schema import CorruptionScore, GridScore, LevelTelemetry, RunRecord, Status, TrainingRecord
+from ablation.records.storage import write_record
 
 DEFAULTS: dict[str, Any] = {
     "model.name": "tiny_mask_rcnn",

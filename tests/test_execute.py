@@ -10,11 +10,12 @@ import pytest
 import torch
 from filelock import FileLock
 
-from ablation.errors import Busy, Diverged, Interrupted
 from ablation.execute import execute
-from ablation.failure import failure_of
-from ablation.paths import SweepPaths
-from ablation.record import RunRecord, Status, TrainingRecord, read_record, write_record
+from ablation.records.errors import Busy, Diverged, Interrupted
+from ablation.records.failure import failure_of
+from ablation.records.paths import SweepPaths
+from ablation.records.schema import RunRecord, Status, TrainingRecord
+from ablation.records.storage import read_record, write_record
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_the_seconds_of_a_resumed_training_are_those_of_all_its_parts(run, sweep
             raise Interrupted("Stopped.")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ablation.training._Bookkeeping._report", stop)
+        patched.setattr("ablation.training.trainer._Bookkeeping._report", stop)
         with pytest.raises(Interrupted):
             run("sweep.checkpoint_period=1", "sweep.log_period=1")
     (path,) = sweep.folder.glob("trainings/*/training.json")

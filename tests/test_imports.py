@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablation import noise
-from ablation.provenance import DECISIVE
+from ablation.records.provenance import DECISIVE
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ablation"

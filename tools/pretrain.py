@@ -1,4 +1,4 @@
-"""Train the built-in checkpoint `ablation/zoo/tiny_mask_rcnn.safetensors` on generated glyphs.
+"""Train the built-in checkpoint `ablation/models/zoo/tiny_mask_rcnn.safetensors` on generated glyphs.
 
 The glyphs share neither classes nor looks with the data set of the demo, so the demo starts from this checkpoint
 as one starts from COCO weights on data of one's own. Run it with `make pretrain`; the same seed and number of
@@ -27,9 +27,9 @@ from fvcore.nn.precise_bn import update_bn_stats
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ablation.datasets.shapes import ShapesSpec, categories, generate
+from ablation.data.shapes.generate import ShapesSpec, categories, generate
 
-ZOO = Path(__file__).parents[1] / "ablation" / "zoo"
+ZOO = Path(__file__).parents[1] / "ablation" / "models" / "zoo"
 TRAIN, TEST = "pretrain_glyphs_train", "pretrain_glyphs_test"
 BATCH_SIZE = 8
 PEAK_LR = 1.5e-3

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from ablation import noise as noise_types
 from ablation.config.base import Group
-from ablation.errors import ConfigError
 from ablation.noise.base import Noise
+from ablation.records.errors import ConfigError
 
 Phase = Literal["train", "eval"]
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ablation.errors import ConfigError
 from ablation.noise.base import Noise, rms
+from ablation.records.errors import ConfigError
 
 __all__ = ["Noise", "available", "build", "load", "rms"]
 

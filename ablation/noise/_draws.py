@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
-from ablation.errors import ConfigError
 from ablation.noise.base import Noise
+from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ablation.errors import ConfigError
+from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch

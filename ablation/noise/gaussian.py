@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
-from ablation.errors import ConfigError
 from ablation.noise._draws import GranularNoise
 from ablation.noise.base import rms
+from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch

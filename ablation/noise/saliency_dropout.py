@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.errors import ConfigError
 from ablation.noise._draws import check_flag
 from ablation.noise.base import Noise, check_number
+from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch

@@ -2,6 +2,5 @@
 
 from ablation.scoring.accumulation import METRICS, accumulate, resampled
 from ablation.scoring.matches import Matches
-from ablation.scoring.matching import match
 
-__all__ = ["METRICS", "Matches", "accumulate", "match", "resampled"]
+__all__ = ["METRICS", "Matches", "accumulate", "resampled"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.errors import RecordError
+from ablation.records.errors import RecordError
 
 SCHEMA_VERSION = 1
 

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ablation import ranks
+from ablation.training import distributed as ranks
 
 
 def digest_of_weights(rank, *arguments):

@@ -14,8 +14,8 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from ablation.errors import ConfigError
 from ablation.noise import Noise, available, build, load, rms
+from ablation.records.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "conf" / "noise"
 FILES = sorted(path.stem for path in FOLDER.glob("*.yaml"))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ablation.errors import ConfigError
 from ablation.noise import available, build, load
+from ablation.records.errors import ConfigError
 
 NAMES = ", ".join(available())
 

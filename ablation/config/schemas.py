@@ -1,0 +1,100 @@
+"""Typed schemas of the configuration: what may stand in it, and the refusal of everything else.
+
+Hydra composes plain YAML; `validated` turns the composed mapping into these frozen models or raises a
+ConfigError that names the key, the value and what is allowed. Nothing here loads torch or detectron2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from ablation.config.base import Device, Group, Name
+from ablation.config.dataset import DatasetConfig
+from ablation.config.evaluation import EvaluationConfig
+from ablation.config.keys import flattened
+from ablation.config.model import ModelConfig
+from ablation.config.noise import NoiseConfig
+from ablation.config.refusal import explained
+from ablation.config.schedule import ScheduleConfig
+from ablation.records.errors import ConfigError
+
+_UNSET = "???"  # how YAML for Hydra says that the user must give a value
+
+
+class SweepConfig(Group):
+    """Where results go and how the work is done; never part of an identity."""
+
+    name: Name | None
+    root: str
+    dry_run: bool
+    allow_other_versions: bool
+    device: Device
+    threads: Annotated[int, Field(ge=1)]
+    data_workers: Annotated[int, Field(ge=0)]
+    checkpoint_period: Annotated[int, Field(ge=1)]
+    keep_checkpoints: Annotated[int, Field(ge=0)]
+    determinism: Literal["off", "warn", "strict"]
+    log_period: Annotated[int, Field(ge=1)]
+
+
+class RunConfig(Group):
+    """One cell of a grid: everything that decides one run."""
+
+    model: ModelConfig
+    dataset: Annotated[DatasetConfig, Field(discriminator="type")]
+    noise: NoiseConfig
+    schedule: ScheduleConfig
+    evaluation: EvaluationConfig
+    sweep: SweepConfig
+    seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @model_validator(mode="after")
+    def _check_noise_against_schedule(self) -> RunConfig:
+        start, iterations = self.noise.schedule.start, self.schedule.iterations
+        if iterations == 0 and self.noise.acts("train"):
+            raise ValueError(
+                f"schedule.iterations=0 trains nothing, so noise.when={self.noise.when} has no meaning. Choose "
+                "noise.when=eval, or noise=none with evaluation.noise_grid.sigmas=[...]."
+            )
+        if iterations is not None and start >= iterations and self.noise.acts("train"):
+            raise ValueError(
+                f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "
+                "the noise would never act."
+            )
+        full = self.noise.schedule.full
+        if iterations is not None and full is not None and full > iterations and self.noise.acts("train"):
+            raise ValueError(
+                f"noise.schedule.full must be <= schedule.iterations={iterations}, got {full}: the full strength "
+                "would never be reached."
+            )
+        built = self.noise.build()
+        size, devices = self.schedule.batch_size, self.schedule.devices
+        if built is not None and built.needs_batch and size == devices:
+            shared = f" on {devices} devices" if devices > 1 else ""
+            raise ValueError(
+                f"schedule.batch_size must be >= {2 * devices} for noise.type={self.noise.type}{shared}, got {size}: "
+                "it is made of differences between the images of a batch."
+            )
+        return self
+
+    @property
+    def sweep_name(self) -> str:
+        """The sweep's folder name; by default <model>-<dataset>, so that a repeated command resumes."""
+        return self.sweep.name or f"{self.model.name}-{self.dataset.name}"
+
+
+def validated(composed: Mapping[str, Any]) -> RunConfig:
+    """The typed configuration of a composed mapping.
+
+    Raises:
+        ConfigError: naming every key that is missing, unknown, of the wrong type or out of range.
+    """
+    if unset := [key for key, value in flattened(composed).items() if value == _UNSET]:
+        raise ConfigError(f"{', '.join(unset)} must be given. Add to the command: {'=... '.join(unset)}=...")
+    try:
+        return RunConfig.model_validate(composed)
+    except ValidationError as error:
+        raise ConfigError("\n".join(explained(error.errors(), composed, RunConfig))) from error

@@ -1,0 +1,1 @@
+"""COCO-format annotation files: what a valid one holds, and what is wrong with an invalid one."""

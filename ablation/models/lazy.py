@@ -1,0 +1,177 @@
+"""detectron2's Python configs (LazyConfig)."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import LazyCall, LazyConfig, instantiate
+from detectron2.data import MetadataCatalog
+from detectron2.data.detection_utils import create_keypoint_hflip_indices
+from detectron2.solver import LRMultiplier
+from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ablation.config.keys import flattened
+from ablation.config.schedule import ScheduleConfig
+from ablation.data.coco.annotations import Contents
+from ablation.data.loaders import Feed, Mapper
+from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, clipped, refused
+from ablation.records.atomic import replacing
+from ablation.records.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+# What a config that describes a model only is completed with: file below detectron2's zoo and the name in it.
+_USUAL = {
+    "train": ("common/train.py", "train"),
+    "dataloader": ("common/data/coco.py", "dataloader"),
+    "optimizer": ("common/optim.py", "SGD"),
+    "lr_multiplier": ("common/coco_schedule.py", "lr_multiplier_1x"),
+}
+_CLASSES = ("model.num_classes", "model.head.num_classes", "model.roi_heads.num_classes")
+_MASKS = ("mask_in_features", "mask_pooler", "mask_head")
+
+
+class LazyDetector(Detector):
+    """An instantiable config, through detectron2's `instantiate`."""
+
+    def __init__(self, cfg: DictConfig, *, device: str, weights: str, workers: int, clip_norm: float | None) -> None:
+        self.cfg = cfg
+        self.iterations = cfg.train.max_iter
+        self.weights = weights
+        self.is_amp = cfg.train.amp.enabled
+        self.has_masks = _selected(cfg, "model.roi_heads.mask_head") is not None
+        self.has_keypoints = _selected(cfg, "model.roi_heads.keypoint_head") is not None
+        head = _selected(cfg, "model.sem_seg_head")
+        is_panoptic = _selected(cfg, "model.roi_heads") is not None
+        self.semantic = SemanticHead(head.num_classes, head.ignore_value, is_panoptic) if head is not None else None
+        evaluator = _selected(cfg, "dataloader.evaluator")  # of a panoptic model a list of them
+        sigmas = evaluator.get("kpt_oks_sigmas") if isinstance(evaluator, DictConfig) else None
+        self.oks_sigmas = tuple(sigmas or ())
+        loader = cfg.dataloader.train
+        self.feed = Feed(
+            loader.total_batch_size,
+            filters_empty=loader.dataset.get("filter_empty", True),
+            groups_by_aspect=loader.get("aspect_ratio_grouping", True),
+            workers=workers,
+        )
+        self._device = device
+        self._clip_norm = clip_norm
+
+    def build(self) -> nn.Module:  # noqa: D102
+        try:
+            model: nn.Module = instantiate(self.cfg.model)
+        except BUILD_ERRORS as error:
+            raise ConfigError(refused(error)) from error
+        return model.to(self._device)
+
+    def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
+        described = copy.deepcopy(self.cfg.optimizer)
+        described.params.model = model
+        optimizer: Optimizer = instantiate(described)
+        return clipped(optimizer, self._clip_norm) if self._clip_norm is not None else optimizer
+
+    def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
+        multiplier = instantiate(self.cfg.lr_multiplier)
+        scheduler: LRScheduler = LRMultiplier(optimizer, multiplier=multiplier, max_iter=self.iterations)
+        return scheduler
+
+    def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
+        loaders = self.cfg.dataloader
+        if not (augmented or annotated):
+            plain: Mapper = instantiate(loaders.test.mapper)
+            return plain
+        described = copy.deepcopy(loaders.train.mapper)
+        if not augmented:
+            described.augmentations = loaders.test.mapper.augmentations
+            described.recompute_boxes = False
+        if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
+            described.instance_mask_format = "bitmask"
+        if described.get("use_keypoint"):
+            described.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
+        mapper: Mapper = instantiate(described)
+        return mapper
+
+    def save(self, path: Path) -> None:  # noqa: D102
+        with replacing(path) as temporary:
+            LazyConfig.save(self.cfg, str(temporary))
+
+
+def fitted(cfg: DictConfig, contents: Contents, schedule: ScheduleConfig) -> None:
+    """Fit a config to the classes and the annotations of the data, and to the schedule."""
+    for key in _CLASSES:
+        if isinstance(_selected(cfg, key), int):
+            OmegaConf.update(cfg, key, len(contents.categories))
+    mapper = cfg.dataloader.train.mapper
+    if _selected(cfg, "model.roi_heads.mask_head") is not None and not contents.has_masks:
+        logger.warning("The training data have boxes only: the mask head is left out.")
+        for key in _MASKS:
+            cfg.model.roi_heads.pop(key, None)
+        mapper.use_instance_mask = mapper.recompute_boxes = False
+    if contents.has_rle:
+        mapper.instance_mask_format = "bitmask"
+    _apply_schedule(cfg, schedule, contents)
+
+
+def file_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
+    """The config of a Python file with some of its keys replaced; what it lacks is taken from detectron2's zoo.
+
+    Raises:
+        ConfigError: the file or a key is refused.
+    """
+    try:
+        cfg = LazyConfig.load(str(path))
+    except Exception as error:  # the file is Python: it may raise anything
+        raise ConfigError(f"model.config: {path} cannot be loaded: {type(error).__name__}: {error}.") from error
+    if not isinstance(cfg, DictConfig) or "model" not in cfg:
+        raise ConfigError(f"model.config: {path} defines no `model`. Give a LazyConfig file of detectron2.")
+    for key, (file, name) in _USUAL.items():
+        if key not in cfg:
+            cfg[key] = _of_the_zoo(file)[name]
+    for key, value in flattened(overrides).items():
+        parent = key.rpartition(".")[0]
+        if parent and not isinstance(_selected(cfg, parent), DictConfig):
+            raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
+        OmegaConf.update(cfg, key, value, force_add=True)
+    return cfg
+
+
+def _of_the_zoo(file: str) -> Any:
+    from detectron2 import model_zoo  # imports the deprecated pkg_resources, which says so to everybody
+
+    return model_zoo.get_config(file)
+
+
+def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Contents) -> None:
+    loader, optimizer = cfg.dataloader.train, cfg.optimizer
+    if schedule.batch_size is not None:
+        # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.
+        optimizer.lr *= schedule.batch_size / loader.total_batch_size
+        loader.total_batch_size = schedule.batch_size
+    if schedule.lr is not None:
+        optimizer.lr = schedule.lr
+    iterations = schedule.length(contents.images, loader.total_batch_size)
+    if iterations is not None:
+        cfg.train.max_iter = iterations  # a multiplier is a function of the share of the training
+    if schedule.warmup is not None:
+        cfg.lr_multiplier.warmup_length = min(schedule.warmup / max(cfg.train.max_iter, 1), 1.0)
+    if schedule.decay == "cosine":
+        cfg.lr_multiplier.scheduler = LazyCall(CosineParamScheduler)(start_value=1.0, end_value=0.0)
+    elif schedule.decay == "step":
+        steps = LazyCall(MultiStepParamScheduler)(values=[1.0, 0.1, 0.01], milestones=[6, 8, 9])
+        cfg.lr_multiplier.scheduler = steps
+    if schedule.weight_decay is not None:
+        optimizer.weight_decay = schedule.weight_decay
+    if schedule.amp is not None:
+        cfg.train.amp.enabled = schedule.amp
+
+
+def _selected(cfg: DictConfig, key: str) -> Any:
+    return OmegaConf.select(cfg, key)

@@ -1,0 +1,205 @@
+"""Where the names of a configuration lead: config files and weights, found without importing detectron2."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.util
+import sys
+from difflib import get_close_matches
+from functools import cache, lru_cache
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ablation.config.model import ModelConfig
+from ablation.records.errors import ConfigError
+
+OWN_PREFIX = "ablation://"
+_EXAMPLE = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
+_OWN_FOLDER = Path(__file__).parent / "zoo"
+
+
+def config_file(name: str) -> Path:
+    """The file behind `model.config`, YAML or LazyConfig (.py): a path, a zoo name, or one shipped with this package.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    if name.startswith(OWN_PREFIX):
+        return _existing("model.config", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
+    zoo = _zoo_folder()
+    for candidate in (Path(name).expanduser(), *([zoo / name] if zoo else [])):
+        if candidate.is_file():
+            return candidate.resolve()
+    known = sorted(str(path.relative_to(zoo)) for kind in ("*.yaml", "*.py") for path in zoo.rglob(kind)) if zoo else []
+    near = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else f"For example {_EXAMPLE}."
+    raise ConfigError(
+        f"model.config must be a YAML or .py file that exists or a name of detectron2's model zoo, got {name!r}. {hint}"
+    )
+
+
+def needs_unsafe_loader(path: Path) -> bool:
+    """Whether a config file, or one that it builds on, holds Python code in its YAML.
+
+    detectron2's RetinaNet computes its anchor sizes so. Code of detectron2's own zoo is as good as detectron2.
+
+    Raises:
+        ConfigError: the code stands in a file that is not of the zoo.
+    """
+    holding = [file for file in _with_bases(path) if _python_tags(file, *_state(file))]
+    zoo = _zoo_folder()
+    for file in holding:
+        if zoo is None or not file.is_relative_to(zoo.resolve()):
+            raise ConfigError(
+                f"model.config: {file} holds Python code ({_python_tags(file, *_state(file))[0]}), which is run from "
+                "files of detectron2's model zoo only. Write the values out."
+            )
+    return bool(holding)
+
+
+def weights_file(name: str) -> Path | None:
+    """The local file behind `model.weights`; None for no weights and for addresses that detectron2 fetches.
+
+    Raises:
+        ConfigError: a local path that does not exist.
+    """
+    if name.startswith(OWN_PREFIX):
+        return _existing("model.weights", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
+    if not name or "://" in name:
+        return None
+    return _existing("model.weights", Path(name).expanduser())
+
+
+def model_fingerprint(model: ModelConfig) -> dict[str, object]:
+    """What decides the model before training: the config files' and the weights' content, and the overrides."""
+    path = config_file(model.config)
+    files = _with_imports(path) if path.suffix == ".py" else _with_bases(path)
+    weights = weights_file(model.weights)
+    return {
+        "config": [_digest(path) for path in files],
+        "weights": _digest(weights) if weights else model.weights,
+        "overrides": model.overrides,
+        **(
+            {"imports": [_digest(file) for name in model.imports for file in _module_files(name)]}
+            if model.imports
+            else {}
+        ),
+    }
+
+
+def _with_imports(path: Path) -> list[Path]:
+    """A LazyConfig file and those that it imports relatively; what it imports from packages has a version."""
+    found = {path: None}
+    for node in ast.walk(_syntax(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            folder = path.parents[node.level - 1]
+            near = folder.joinpath(*(node.module or "").split("."))
+            files = [near.with_suffix(".py")] if node.module else [folder / f"{name.name}.py" for name in node.names]
+            found |= dict.fromkeys(base for file in files if file.is_file() for base in _with_imports(file))
+    return list(found)
+
+
+def _syntax(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"model.config: {path} is not Python: {error}. Give a LazyConfig file.") from error
+
+
+def _module_files(name: str) -> list[Path]:
+    """The Python files of a user's module or package, looked for in the working folder too; nothing is run."""
+    top, *rest = name.split(".")
+    spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
+    if spec is None or not (spec.origin or spec.submodule_search_locations):
+        raise ConfigError(
+            f"model.imports: there is no module {name!r}, neither in {Path.cwd()} nor installed. Check the name."
+        )
+    if not spec.submodule_search_locations:
+        return [Path(str(spec.origin))]
+    folder = Path(spec.submodule_search_locations[0]).joinpath(*rest)
+    return sorted(folder.rglob("*.py")) if folder.is_dir() else [_existing("model.imports", folder.with_suffix(".py"))]
+
+
+def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """A config file and those that it builds on by `_BASE_`, which may be one name or a list."""
+    if path in above:
+        raise ConfigError(f"model.config: {path} is its own _BASE_. Break the circle.")
+    files = [path]
+    for name in _bases(path, *_state(path)):
+        base = Path(name).expanduser()
+        files += _with_bases(_existing("_BASE_", base if base.is_absolute() else path.parent / base), (*above, path))
+    return files
+
+
+@lru_cache(maxsize=256)
+def _bases(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+    try:
+        content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader that keeps tags as text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        where = str(error).splitlines()[-1].strip()
+        raise ConfigError(f"model.config: {path} is not YAML: {where}. Give a detectron2 config file.") from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"model.config: {path} is no detectron2 config: expected keys and values, got {type(content).__name__}."
+        )
+    bases = content.get("_BASE_", [])
+    return tuple(map(str, bases)) if isinstance(bases, list) else (str(bases),)
+
+
+@lru_cache(maxsize=256)
+def _python_tags(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+    tags = (getattr(event, "tag", None) or "" for event in yaml.parse(path.read_bytes(), _Loader))
+    return tuple(tag for tag in tags if tag.startswith("tag:yaml.org,2002:python/"))
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Reads what matters here; tags that only detectron2 understands are passed over."""
+
+
+def _passed_over(_loader: Any, _suffix: str, _node: Any) -> None:
+    return None
+
+
+_Loader.add_multi_constructor("", _passed_over)
+
+
+def _existing(key: str, path: Path) -> Path:
+    if not path.is_file():
+        hint = " Make it with `make pretrain`." if path.parent == _OWN_FOLDER and path.suffix == ".safetensors" else ""
+        raise ConfigError(f"{key} must be a file that exists, got {path}. Check the path.{hint}")
+    return path.resolve()
+
+
+@cache
+def _zoo_folder() -> Path | None:
+    # find_spec of a top-level package runs none of its code.
+    spec = importlib.util.find_spec("detectron2")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(spec.submodule_search_locations[0]) / "model_zoo" / "configs"
+
+
+def _digest(path: Path) -> str:
+    return _digest_of(path, *_state(path))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(path: Path, _modified: int, _size: int) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+    return digest.hexdigest()
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """What changes when the file does: a content is read once, and again when it is another one."""
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_size

@@ -1,0 +1,167 @@
+"""detectron2's YAML configs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.data.detection_utils import build_augmentation
+from detectron2.modeling import build_model
+from detectron2.solver import build_lr_scheduler, build_optimizer
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from ablation.config.keys import flattened
+from ablation.config.schedule import ScheduleConfig
+from ablation.data.coco.annotations import Contents
+from ablation.data.loaders import Feed, Mapper
+from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, clipped, refused
+from ablation.models.locate import needs_unsafe_loader
+from ablation.records.atomic import write_text
+from ablation.records.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+_SCHEDULERS = {"step": "WarmupMultiStepLR", "cosine": "WarmupCosineLR"}
+_STEPS = (2 / 3, 8 / 9)  # of the training: those of every 1x schedule of the zoo
+
+
+class YacsDetector(Detector):
+    """A frozen CfgNode, through detectron2's own builders."""
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.cfg = cfg
+        self.iterations = cfg.SOLVER.MAX_ITER
+        self.weights = cfg.MODEL.WEIGHTS
+        self.is_amp = cfg.SOLVER.AMP.ENABLED
+        self.has_masks = cfg.MODEL.MASK_ON
+        self.has_keypoints = cfg.MODEL.KEYPOINT_ON
+        self.semantic = _semantic_head(cfg)
+        self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
+        self.feed = Feed(
+            cfg.SOLVER.IMS_PER_BATCH,
+            cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
+            cfg.DATALOADER.ASPECT_RATIO_GROUPING,
+            cfg.DATALOADER.NUM_WORKERS,
+        )
+
+    def build(self) -> nn.Module:  # noqa: D102
+        try:
+            model: nn.Module = build_model(self.cfg)
+        except BUILD_ERRORS as error:
+            raise ConfigError(refused(error)) from error
+        return model
+
+    def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
+        clip = self.cfg.SOLVER.CLIP_GRADIENTS
+        if not (clip.ENABLED and clip.CLIP_TYPE == "norm"):
+            plain: Optimizer = build_optimizer(self.cfg, model)
+            return plain
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
+        return clipped(build_optimizer(cfg, model), clip.CLIP_VALUE, clip.NORM_TYPE)
+
+    def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
+        scheduler: LRScheduler = build_lr_scheduler(self.cfg, optimizer)
+        return scheduler
+
+    def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TRAIN = (name,)  # where detectron2 looks up which keypoints a flip exchanges
+        if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
+            cfg.INPUT.MASK_FORMAT = "bitmask"
+        if augmented or not annotated:
+            mapper: Mapper = DatasetMapper(cfg, is_train=augmented)
+            return mapper
+        plain: Mapper = DatasetMapper(
+            cfg, is_train=True, augmentations=build_augmentation(cfg, is_train=False), recompute_boxes=False
+        )
+        return plain
+
+    def save(self, path: Path) -> None:  # noqa: D102
+        write_text(path, self.cfg.dump())
+
+
+def fitted(cfg: CfgNode, contents: Contents, schedule: ScheduleConfig) -> None:
+    """Fit a config to the classes and the annotations of the data, and to the schedule."""
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
+    cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
+    if cfg.MODEL.MASK_ON and not contents.has_masks:
+        logger.warning("The training data have boxes only: the mask head is left out (MODEL.MASK_ON=False).")
+        cfg.MODEL.MASK_ON = False
+    cfg.INPUT.MASK_FORMAT = "bitmask" if contents.has_rle else cfg.INPUT.MASK_FORMAT
+    if cfg.MODEL.KEYPOINT_ON:
+        cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS = len(contents.keypoints)
+    _apply_schedule(cfg.SOLVER, schedule, contents)
+
+
+def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
+    """The config of a YAML file with some of its keys replaced.
+
+    Raises:
+        ConfigError: the file or a key is refused.
+    """
+    cfg = get_cfg()
+    try:
+        cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
+        for key, value in flattened(overrides).items():
+            cfg.merge_from_list([key, value])
+    except (KeyError, AssertionError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} with model.overrides={dict(overrides)} is refused: {error}.") from error
+    return cfg
+
+
+def untrained(cfg: CfgNode) -> nn.Module:
+    """The model without memory for its weights."""
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        return YacsDetector(cfg).build()
+
+
+def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
+    """That of detectron2's own architectures; every config has the keys, also where nobody reads them."""
+    if cfg.MODEL.META_ARCHITECTURE not in ("PanopticFPN", "SemanticSegmentor"):
+        return None
+    head = cfg.MODEL.SEM_SEG_HEAD
+    return SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, cfg.MODEL.META_ARCHITECTURE == "PanopticFPN")
+
+
+def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Contents) -> None:
+    if schedule.batch_size is not None:
+        # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.
+        solver.BASE_LR *= schedule.batch_size / solver.IMS_PER_BATCH
+        solver.IMS_PER_BATCH = schedule.batch_size
+    if schedule.lr is not None:
+        solver.BASE_LR = schedule.lr
+    iterations = schedule.length(contents.images, solver.IMS_PER_BATCH)
+    if iterations is not None:
+        share = iterations / solver.MAX_ITER
+        solver.STEPS = _within(iterations, (step * share for step in solver.STEPS))
+        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * share)
+        solver.MAX_ITER = iterations
+    if schedule.warmup is not None:
+        solver.WARMUP_ITERS = schedule.warmup
+    if schedule.decay is not None:
+        solver.LR_SCHEDULER_NAME = _SCHEDULERS[schedule.decay]
+        solver.STEPS = solver.STEPS or _within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
+    if schedule.weight_decay is not None:
+        solver.WEIGHT_DECAY = schedule.weight_decay
+    if schedule.clip_norm is not None:
+        solver.CLIP_GRADIENTS.ENABLED = True
+        solver.CLIP_GRADIENTS.CLIP_TYPE = "norm"
+        solver.CLIP_GRADIENTS.CLIP_VALUE = schedule.clip_norm
+    if schedule.amp is not None:
+        solver.AMP.ENABLED = schedule.amp
+
+
+def _within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
+    """Steps as detectron2 takes them: rising, inside the training. In a very short one some fall together."""
+    return tuple(sorted({round(step) for step in steps} & set(range(1, iterations))))

@@ -1,0 +1,1 @@
+"""The model configs and weights that ship with this package."""

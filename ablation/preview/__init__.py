@@ -1,0 +1,1 @@
+"""`python -m ablation.preview`: one image with and without noise."""

@@ -1,0 +1,1 @@
+"""Tasks to worker processes to outcomes. Knows neither Hydra nor torch."""

@@ -1,0 +1,1 @@
+"""The report of a sweep, from its records alone: loading, statistics, figures, document."""

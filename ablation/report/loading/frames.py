@@ -1,0 +1,74 @@
+"""Long-form frames of what the records of a sweep hold beyond one number for each run and metric."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from ablation.records.cells import readable
+from ablation.records.schema import RunRecord, Status, TrainingRecord
+from ablation.report.loading.index import Shelf, identifier
+
+
+def levels(shelf: Shelf) -> pd.DataFrame:
+    """What the noise did: phase (train or eval), id, level, calls, sigma (realised), snr_db (dB)."""
+    rows = [
+        ("train" if isinstance(r, TrainingRecord) else "eval", identifier(r), level, t.calls, t.sigma, t.snr_db)
+        for r in shelf.records
+        for level, t in r.telemetry.items()
+    ]
+    columns = ["phase", "id", "level", "calls", "sigma", "snr_db"]
+    return pd.DataFrame(rows, columns=columns).astype({"sigma": float, "snr_db": float})
+
+
+def grid(shelf: Shelf) -> pd.DataFrame:
+    """Under test noise: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent)."""
+    rows = [
+        (run.run_id, cell.type, cell.sigma, readable(cell.levels), cell.draw, metric, value)
+        for run in shelf.completed
+        for cell in run.grid
+        for metric, value in cell.metrics.items()
+    ]
+    columns = ["run_id", "test_type", "test_sigma", "test_levels", "draw", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns).astype({"test_sigma": float, "value": float})
+
+
+def corruptions(shelf: Shelf) -> pd.DataFrame:
+    """On corrupted images: run_id, corruption, severity (1 to 5), metric, value (percent)."""
+    rows = [
+        (run.run_id, cell.corruption, cell.severity, metric, value)
+        for run in shelf.completed
+        for cell in run.corruptions
+        for metric, value in cell.metrics.items()
+    ]
+    columns = ["run_id", "corruption", "severity", "metric", "value"]
+    return pd.DataFrame(rows, columns=columns).astype({"value": float})
+
+
+def error_shift(shelf: Shelf) -> pd.DataFrame:
+    """TIDE's kinds of error: run_id, task (bbox or segm), kind, value (points of AP50)."""
+    rows = [
+        (run.run_id, task, kind, value)
+        for run in shelf.completed
+        for task, gains in run.error_shift.items()
+        for kind, value in gains.items()
+    ]
+    return pd.DataFrame(rows, columns=["run_id", "task", "kind", "value"]).astype({"value": float})
+
+
+def cost(shelf: Shelf, curves: pd.DataFrame) -> pd.DataFrame:
+    """What trainings and evaluations took: phase (train or eval), id, seconds, peak_memory (MiB), iteration_seconds.
+
+    iteration_seconds: median of what the training logged, NaN for an evaluation. curves: those of the trainings.
+    """
+    logged = curves[curves["metric"] == "time"].groupby("training_id", observed=True)["value"].median().to_dict()
+    rows = [
+        ("eval", r.run_id, r.evaluation_seconds, r.peak_memory, math.nan)
+        if isinstance(r, RunRecord)
+        else ("train", identifier(r), r.seconds, r.peak_memory, logged.get(identifier(r), math.nan))
+        for r in shelf.records
+        if r.status is Status.COMPLETED
+    ]
+    columns = ["phase", "id", "seconds", "peak_memory", "iteration_seconds"]
+    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[2:], float))

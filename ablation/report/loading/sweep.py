@@ -1,0 +1,261 @@
+"""A sweep folder as long-form tables: one row per asked-for cell, one per point of a curve, one per noised level."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from ablation.records import history
+from ablation.records.cells import Cell, read_cells, readable
+from ablation.records.errors import AblationError
+from ablation.records.paths import SweepPaths
+from ablation.records.schema import Status
+from ablation.report.loading import frames
+from ablation.report.loading.curves import read_curves
+from ablation.report.loading.factors import SIGMA, precedence, swept, value_of
+from ablation.report.loading.index import Problem, Shelf, below, sweep_names
+from ablation.report.loading.rerun import rerun_command
+
+FALLBACKS = ("segm/AP", "bbox/AP")
+
+_FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
+_PERSONAL = ("pid", "host")  # they say where a run ran, not with what
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Everything that one sweep, or several side by side, holds on disk.
+
+    runs: one row per cell, sorted by factors and seed; run_id, training_id, status, seed, noise.sigma, one column
+        per factor, one per metric (percent; NaN where there is none). Cells that share a run repeat its numbers.
+    curves: training_id, iteration (counted from 0), metric, value; one row per logged number.
+    grid: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent); one row per metric of each cell of
+        the noise grid under which a run was evaluated.
+    levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
+    corruptions: run_id, corruption, severity, metric, value (percent), one row per metric on images corrupted so.
+    error_shift: run_id, task, kind, value (points of AP50), TIDE's.
+    cost: phase, id, seconds, peak_memory (MiB), iteration_seconds (median), one row per completed training and run.
+    factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are
+        compared.
+    metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
+        configuration names, which differs when no run measured it.
+    failures: the runs that ended without a result; remarks: notes on results that exist.
+    refusals: cells of the last command that cannot run, with the reason; their factors stand in its first words.
+    commands: what was typed; reruns: by run_id the command that asks for this one run; data: what was found out about
+        the last command's files; versions: what ran it, every distinct value by name.
+    """
+
+    folders: tuple[Path, ...]
+    runs: pd.DataFrame
+    curves: pd.DataFrame
+    levels: pd.DataFrame
+    grid: pd.DataFrame
+    corruptions: pd.DataFrame
+    error_shift: pd.DataFrame
+    cost: pd.DataFrame
+    factors: tuple[str, ...]
+    metrics: tuple[str, ...]
+    primary_metric: str
+    named_metric: str
+    failures: tuple[Problem, ...]
+    remarks: tuple[Problem, ...]
+    refusals: tuple[str, ...]
+    commands: tuple[str, ...]
+    reruns: Mapping[str, str]
+    data: tuple[str, ...]
+    versions: Mapping[str, tuple[str, ...]]
+
+    @property
+    def folder(self) -> Path:
+        """The first folder; reports go below it."""
+        return self.folders[0]
+
+    @property
+    def name(self) -> str:
+        """The folders' names, joined by a plus."""
+        return " + ".join(sweep_names(self.folders))
+
+    @cached_property
+    def varied(self) -> tuple[str, ...]:
+        """The factors that take more than one value; the others say nothing about a difference."""
+        return tuple(f for f in self.factors if self.runs[f].map(str).nunique() > 1)
+
+    @property
+    def completed(self) -> pd.DataFrame:
+        """The rows of runs that have a result."""
+        return self.runs[self.runs["status"] == Status.COMPLETED.value]
+
+    def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
+        """By run_id, the metric on resamples of the test images, shape (B,); and the least number of those images."""
+        from ablation.scoring.bootstrap import read_resamples
+
+        found: dict[str, tuple[NDArray[np.float64], int]] = {}
+        for run_id in self.completed["run_id"].unique():
+            for folder in self.folders:
+                if told := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
+                    found[run_id] = told
+        images = min((count for _, count in found.values()), default=None)
+        return {run_id: values for run_id, (values, _) in found.items()}, images
+
+
+def load_sweep(folder: Path | str) -> Sweep:
+    """Read one sweep folder, finished or not.
+
+    Raises:
+        AblationError: the folder is no sweep.
+    """
+    paths = SweepPaths(Path(folder))
+    cells = _cells(paths)
+    return _loaded(paths, cells, swept(cells))
+
+
+def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
+    """Read several sweep folders as one, with a first factor `sweep`; a single folder is as from load_sweep.
+
+    Raises:
+        AblationError: one of the folders is no sweep, or none is given.
+    """
+    if not folders:
+        raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
+    every = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
+    factors = tuple(sorted({f for cells in every.values() for f in swept(cells)}, key=precedence))
+    parts = [_loaded(paths, cells, factors) for paths, cells in every.items()]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
+    shelf = Shelf(paths, cells)
+    metrics = tuple(dict.fromkeys(m for run in shelf.completed for m in run.metrics))
+    named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
+    curves, torn = _curves(paths, shelf.trainings)
+    return Sweep(
+        folders=(paths.folder,),
+        runs=_sorted(_runs(cells, shelf, factors, metrics), factors),
+        curves=curves,
+        levels=frames.levels(shelf),
+        grid=frames.grid(shelf),
+        corruptions=frames.corruptions(shelf),
+        error_shift=frames.error_shift(shelf),
+        cost=frames.cost(shelf, curves),
+        factors=factors,
+        metrics=metrics,
+        primary_metric=_measured(named, metrics),
+        named_metric=named,
+        failures=shelf.failures,
+        remarks=shelf.remarks + torn,
+        refusals=history.refusals(paths.sweep),
+        commands=history.commands(paths.sweep),
+        reruns={cell.run_id: rerun_command(cell, paths.folder.resolve().name) for cell in cells},
+        data=history.data(paths.sweep),
+        versions=_versions(shelf.environments),
+    )
+
+
+def _cells(paths: SweepPaths) -> list[Cell]:
+    folder = paths.folder
+    if not paths.cells.is_file():
+        what = "holds no cells.jsonl" if folder.is_dir() else "is no folder"
+        near = sorted(f.parent.name for f in folder.parent.glob("*/cells.jsonl"))
+        there = f"Sweeps beside it: {', '.join(near)}." if near else f"There is no sweep in {folder.parent}."
+        raise AblationError(f"{folder} is no sweep: it {what}. {there} Give the folder of a sweep, or start one first.")
+    cells = read_cells(paths.cells)
+    if not cells:
+        raise AblationError(f"{paths.cells} is empty: nothing was asked of this sweep. Repeat its command.")
+    return cells
+
+
+def _runs(cells: Sequence[Cell], shelf: Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+    rows = [
+        {
+            "run_id": cell.run_id,
+            "training_id": cell.training_id,
+            "status": shelf.status(cell.run_id),
+            "seed": int(cell.config.get("seed", 0)),
+            **{factor: value_of(cell, factor) for factor in factors},
+            SIGMA: math.nan if cell.sigma is None else cell.sigma,
+            **{metric: shelf.metrics(cell.run_id).get(metric) for metric in metrics},
+        }
+        for cell in cells
+    ]
+    table = pd.DataFrame(rows)
+    return table.astype(dict.fromkeys(metrics, float))
+
+
+def _sorted(runs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
+    """Numbers by size, then texts in the order in which they were first asked for; ties stay as asked."""
+    keys = pd.DataFrame({name: _ranks(runs[name]) for name in (*factors, "seed")})
+    return runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+
+
+def _ranks(values: pd.Series[Any]) -> list[int]:
+    # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
+    keys = [math.inf if isinstance(v, float) and math.isnan(v) else v for v in values]
+    seen = list(dict.fromkeys(keys))
+    numbers = sorted(v for v in seen if not isinstance(v, str))
+    rank = {v: i for i, v in enumerate([*numbers, *(v for v in seen if isinstance(v, str))])}
+    return [rank[v] for v in keys]
+
+
+def _measured(named: str, metrics: Sequence[str]) -> str:
+    return next((m for m in (named, *FALLBACKS) if m in metrics), named)
+
+
+def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
+    curves, torn = read_curves({t: paths.training(t).metrics for t in sorted(trainings)}, paths.curves)
+    name = sweep_names([paths.folder])[0]
+    problems = []
+    for training_id, bad in torn.items():
+        reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
+        log = below(str(paths.training(training_id).metrics), paths.folder)
+        problems.append(Problem(name, training_id, "", reason, "", log))
+    return curves, tuple(problems)
+
+
+def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, dict[str, None]] = {}
+    for environment in environments:
+        for name, value in environment.items():
+            if name not in _PERSONAL:
+                found.setdefault(name, {})[str(readable(value))] = None
+    return {name: tuple(sorted(values)) for name, values in found.items()}
+
+
+def _joined(parts: Sequence[Sweep]) -> Sweep:
+    names = sweep_names([part.folder for part in parts])
+    factors = ("sweep", *parts[0].factors)
+    metrics = tuple(dict.fromkeys(m for part in parts for m in part.metrics))
+    runs = _stacked([part.runs for part in parts], names)
+    first = ["run_id", "training_id", "status", "seed", *dict.fromkeys((*factors, SIGMA))]
+    return Sweep(
+        folders=tuple(part.folder for part in parts),
+        runs=runs[[*first, *metrics]],
+        **{name: _stacked([getattr(part, name) for part in parts], names) for name in _FRAMES},
+        factors=factors,
+        metrics=metrics,
+        primary_metric=_measured(parts[0].named_metric, metrics),
+        named_metric=parts[0].named_metric,
+        failures=_renamed((p.failures for p in parts), names),
+        remarks=_renamed((p.remarks for p in parts), names),
+        refusals=tuple(f"{n}: {r}" for p, n in zip(parts, names, strict=True) for r in p.refusals),
+        commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
+        reruns={run_id: command for p in parts for run_id, command in p.reruns.items()},
+        data=tuple(dict.fromkeys(told for p in parts for told in p.data)),
+        versions=_versions({k: v} for p in parts for k, values in p.versions.items() for v in values),
+    )
+
+
+def _stacked(parts: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
+    tagged = [part.assign(sweep=name) for part, name in zip(parts, names, strict=True)]
+    return pd.concat(tagged, ignore_index=True)
+
+
+def _renamed(groups: Iterable[Sequence[Problem]], names: Sequence[str]) -> tuple[Problem, ...]:
+    return tuple(replace(p, sweep=n) for group, n in zip(groups, names, strict=True) for p in group)

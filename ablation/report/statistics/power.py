@@ -1,0 +1,74 @@
+"""What the exact sign-flip test can detect: minimum detectable effect and the seeds that an effect needs."""
+
+from __future__ import annotations
+
+import math
+
+from ablation.report.statistics.paired import least_seeds
+
+_MOST_SEEDS = 2**40
+
+
+def minimum_detectable_effect(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
+    """Smallest true mean difference that the two-sided sign-flip test of one hypothesis finds with this power.
+
+    Infinite where no p below alpha exists (fewer than 6 seeds for 0.05). Where only the pattern with all seeds on one
+    side is significant (6 seeds), it is the effect at which all normal differences share a sign; with more seeds it is
+    that of the t test (noncentral t) at the level which the sign-flip test attains.
+
+    sd: standard deviation of the paired differences over seeds, in the unit of the metric. n: pairs.
+    Returns: in the unit of the metric.
+
+    Raises:
+        ValueError: sd is negative, or power or alpha lie outside (0, 1), or power is not above alpha.
+    """
+    _check(sd, power, alpha)
+    if n < least_seeds(alpha):
+        return math.inf
+    return sd * _ratio(n, power, alpha)
+
+
+def seeds_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
+    """Fewest seeds whose minimum detectable effect is at most this effect; never fewer than the test can decide.
+
+    sd, effect: in the unit of the metric; the sign of the effect does not count.
+
+    Raises:
+        ValueError: as minimum_detectable_effect; or an effect of 0, which no number of seeds detects.
+    """
+    _check(sd, power, alpha)
+    if effect == 0 or not math.isfinite(effect):
+        raise ValueError(f"The effect must be finite and not 0, got {effect}.")
+    low = high = least_seeds(alpha)
+    while minimum_detectable_effect(sd, high, power, alpha) > abs(effect):
+        low, high = high + 1, 2 * high
+        if high > _MOST_SEEDS:
+            raise ValueError(f"An effect of {effect} at sd {sd} needs more seeds than can be counted.")
+    while low < high:
+        middle = (low + high) // 2
+        if minimum_detectable_effect(sd, middle, power, alpha) <= abs(effect):
+            high = middle
+        else:
+            low = middle + 1
+    return high
+
+
+def _ratio(n: int, power: float, alpha: float) -> float:
+    """Detectable effect in units of the sd."""
+    from scipy.special import nctdtrinc, ndtri, stdtrit
+
+    # Patterns come in pairs of opposite signs, so p is a multiple of 2^(1-n); beyond 50 seeds the grid is finer than
+    # a float.
+    significant = math.ceil(alpha * 2 ** (n - 1)) - 1 if n <= 50 else math.inf
+    if significant == 1:
+        return float(ndtri(power ** (1 / n)))
+    attained = alpha if n > 50 else significant / 2 ** (n - 1)
+    critical = stdtrit(n - 1, 1 - attained / 2)
+    return float(nctdtrinc(n - 1, 1 - power, critical)) / math.sqrt(n)
+
+
+def _check(sd: float, power: float, alpha: float) -> None:
+    if not sd >= 0:
+        raise ValueError(f"sd must not be negative, got {sd}.")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"0 < alpha < power < 1 is needed, got alpha {alpha} and power {power}.")

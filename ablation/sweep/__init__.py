@@ -1,0 +1,1 @@
+"""A sweep: identities, plan, launch of what is left, report."""

@@ -1,0 +1,101 @@
+"""Names made from content: what decides a result decides its id, and nothing else does.
+
+The output folder, the device, worker counts and batch sizes of the evaluation are left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ablation.config.keys import flattened
+from ablation.config.noise import Phase
+from ablation.config.schemas import RunConfig
+from ablation.data.splits import fingerprint
+from ablation.models.locate import model_fingerprint
+
+
+@dataclass(frozen=True)
+class Identity:
+    """training_id names everything that several runs may share; run_id adds the evaluation.
+
+    model, data: short hashes of the files behind the names, which tell two generations of them apart.
+    """
+
+    training_id: str
+    run_id: str
+    model: str
+    data: str
+
+
+def identify(config: RunConfig) -> Identity:
+    """The ids of a cell.
+
+    Raises:
+        AblationError: a file that the configuration names is missing or unreadable.
+    """
+    noise = config.noise
+    training_content = {
+        "model": model_fingerprint(config.model),
+        "schedule": _schedule_content(config),
+        "data": fingerprint(config.dataset, "train"),
+        "seed": config.seed,
+        "noise": _noise_content(config, "train"),
+    }
+    training_id = f"{_slug(config, noise.acts('train'))}-{_digest(training_content)}"
+    run_content: dict[str, Any] = {
+        "training": training_id,
+        "data": fingerprint(config.dataset, "test"),
+        "noise": _noise_content(config, "eval"),
+    }
+    if config.evaluation.noise_grid.sigmas:
+        run_content["grid"] = config.evaluation.noise_grid.model_dump()
+    if conditions := config.evaluation.conditions():
+        run_content["corruptions"] = conditions
+    when = f"-{noise.when}" if noise.acts("eval") else ""
+    slug = _slug(config, noise.acts("train") or noise.acts("eval"))
+    return Identity(
+        training_id,
+        f"{slug}{when}-{_digest(run_content)}",
+        model=_digest({"model": training_content["model"]}),
+        data=_digest({"train": training_content["data"], "test": run_content["data"]}),
+    )
+
+
+def _schedule_content(config: RunConfig) -> Mapping[str, Any]:
+    content = config.schedule.model_dump(exclude_none=True)
+    if config.schedule.devices == 1:
+        del content["devices"]
+    return content
+
+
+def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:
+    noise, built = config.noise, config.noise.build()
+    if built is None or not noise.acts(phase):
+        return None
+    content = {
+        "type": noise.type,
+        "parameters": asdict(built),
+        "levels": noise.levels if noise.levels == "all" else sorted(noise.levels),
+        "destination": noise.destination,
+        "probability": noise.probability,
+    }
+    return content | ({"schedule": noise.schedule.model_dump()} if phase == "train" else {})
+
+
+def _slug(config: RunConfig, noisy: bool) -> str:
+    if not noisy:
+        return f"baseline-s{config.seed}"
+    noise = config.noise
+    strength = {"sigma": noise.sigma} if noise.sigma is not None else {}
+    given = strength | {k: v for k, v in flattened(noise.params).items() if v is not None}
+    levels = "" if noise.levels == "all" else "-" + "".join(sorted(noise.levels))
+    numbers = "".join(f"-{key}{value:g}" for key, value in given.items() if isinstance(value, (int, float)))
+    return f"{noise.type}{numbers}{levels}-s{config.seed}"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:8]

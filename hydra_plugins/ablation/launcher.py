@@ -1,0 +1,187 @@
+"""`hydra/launcher=pool`: every job in a process of its own, forked from a warm server, on a slot of its own."""
+
+# No postponed annotations here: Hydra runs this file before it is in sys.modules, and dataclasses look there.
+
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
+
+if TYPE_CHECKING:
+    from ablation.processes.launch import Outcome
+    from ablation.records.failure import Failure
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class PoolLauncherConf:
+    """The types of conf/hydra/launcher/pool.yaml, which explains each key."""
+
+    _target_: str = "hydra_plugins.ablation.launcher.PoolLauncher"
+    workers: int | None = None
+    threads: int = 1
+    device: str = "auto"
+    devices: int = 1
+    gpus: list[int] | None = None
+    runs_per_gpu: int = 1
+    timeout: float | None = None
+    retries: int = 0
+    max_failures: int | None = None
+    preload: list[str] = field(default_factory=list)
+
+
+ConfigStore.instance().store(group="hydra/launcher", name="pool_schema", node=PoolLauncherConf, provider="ablation")
+
+
+class JobFailed(RuntimeError):
+    """A job ended without a result; `failure` says how."""
+
+    def __init__(self, failure: "Failure") -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class PoolLauncher(Launcher):
+    """Runs jobs in worker processes. One job's death is that job's result and nobody else's."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = PoolLauncherConf(**options)
+        _check(self._options)
+        self._config: DictConfig | None = None
+        self._context: HydraContext | None = None
+        self._task: TaskFunction | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what Hydra hands over, and tell the fork server what to import once it is needed."""
+        from ablation.processes.launch import preload
+
+        self._context, self._task, self._config = hydra_context, task_function, config
+        preload(self._options.preload)
+
+    @property
+    def workers(self) -> int:
+        """How many jobs run at a time."""
+        return len(self._slots())
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run all jobs and return what became of them, in their order."""
+        import cloudpickle
+        from hydra.core.singleton import Singleton
+
+        from ablation.processes.launch import Limits, launch
+        from ablation.processes.worker import Task
+        from ablation.sweep.display import watching
+
+        assert self._config is not None
+        options, folder = self._options, Path(str(self._config.hydra.sweep.dir)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        shared = cloudpickle.dumps((self._context, self._config, self._task, Singleton.get_state()))
+        tasks = []
+        for number, overrides in enumerate(job_overrides, initial_job_idx):
+            name = _name(overrides) or f"job-{number}"
+            log = folder / "logs" / f"{name}.txt"
+            tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
+        limits = Limits(options.timeout, options.retries, options.max_failures)
+        with watching(len(tasks)) as watcher:
+            outcomes = launch(tasks, self._slots(), limits, watcher)
+        return [_job_return(outcome) for outcome in outcomes]
+
+    def _slots(self) -> list[Mapping[str, str]]:
+        from ablation.records.errors import ConfigError
+
+        options = self._options
+        gpus = _visible_gpus() if options.gpus is None else [str(gpu) for gpu in options.gpus]
+        gpus = [] if options.device == "cpu" else gpus
+        if options.devices > 1 and options.device != "cpu" and options.devices > len(gpus):
+            raise ConfigError(
+                f"schedule.devices must be <= {len(gpus)}, which is how many GPUs there are for runs, got "
+                f"{options.devices}. Lower it, or try it with processes on the CPU: sweep.device=cpu."
+            )
+        threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
+        if gpus:
+            whole = range(0, len(gpus) - options.devices + 1, options.devices)
+            groups = [",".join(gpus[first : first + options.devices]) for first in whole]
+            slots = [threads | {"CUDA_VISIBLE_DEVICES": group} for _ in range(options.runs_per_gpu) for group in groups]
+        else:
+            slots = [threads] * max(1, _cores() // (options.threads * options.devices))
+        if options.workers is None:
+            return list(slots)
+        return [slots[i % len(slots)] for i in range(options.workers)]
+
+
+def _check(options: PoolLauncherConf) -> None:
+    from ablation.records.errors import ConfigError
+
+    least = {"workers": 1, "threads": 1, "devices": 1, "runs_per_gpu": 1, "retries": 0, "max_failures": 1}
+    for key, bound in least.items():
+        value = getattr(options, key)
+        if value is not None and value < bound:
+            raise ConfigError(f"hydra.launcher.{key} must be >= {bound}, got {value}.")
+    if options.timeout is not None and not options.timeout > 0:
+        raise ConfigError(f"hydra.launcher.timeout must be > 0 seconds, got {options.timeout:g}.")
+
+
+def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
+    """In the worker: compose the job's configuration and run it the way every Hydra launcher does."""
+    import cloudpickle
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.singleton import Singleton
+    from hydra.core.utils import run_job, setup_globals
+
+    context, config, task, state = cloudpickle.loads(shared)
+    setup_globals()
+    Singleton.set_state(state)
+    job_config = context.config_loader.load_sweep_config(config, list(overrides))
+    with open_dict(job_config):
+        job_config.hydra.job.id = f"{job_config.hydra.job.name}_{number}"
+        job_config.hydra.job.num = number
+    HydraConfig.instance().set_config(job_config)
+    result = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=job_config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
+    if result.status is JobStatus.FAILED:
+        raise result._return_value  # the launcher counts it, retries it and tells the watcher
+    dumped: bytes = cloudpickle.dumps(result)
+    return dumped
+
+
+def _job_return(outcome: "Outcome") -> JobReturn:
+    import cloudpickle
+
+    if outcome.failure is None:
+        result: JobReturn = cloudpickle.loads(outcome.result)
+        return result
+    failed = JobReturn(overrides=list(outcome.task.arguments[2]), status=JobStatus.FAILED)
+    failed.return_value = JobFailed(outcome.failure)
+    return failed
+
+
+def _name(overrides: Sequence[str]) -> str | None:
+    prefix = "hydra.job.name="
+    return next((o.removeprefix(prefix) for o in overrides if o.startswith(prefix)), None)
+
+
+def _cores() -> int:
+    """Those that this process may use; a Mac has no such limit."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _visible_gpus() -> list[str]:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    driver = Path("/proc/driver/nvidia/gpus")
+    return [str(i) for i in range(len(list(driver.iterdir())))] if driver.is_dir() else []

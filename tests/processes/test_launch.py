@@ -1,0 +1,229 @@
+"""Whatever becomes of a task's process, there is an outcome that says so, and the other tasks go on."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from ablation.processes import progress
+from ablation.processes.launch import Limits, call, launch
+from ablation.processes.progress import Progress
+from ablation.processes.worker import Task
+
+
+def double(x):
+    return 2 * x
+
+
+def print_both(text):
+    print(text)
+    print(text, file=sys.stderr)
+
+
+def kill_self(number):
+    os.kill(os.getpid(), number)
+
+
+def leave(code):
+    sys.exit(code)
+
+
+def sleep(seconds):
+    time.sleep(seconds)
+
+
+def fail(message):
+    raise ValueError(message)
+
+
+def run_out_of_space():
+    os.dup2(os.open("/dev/full", os.O_WRONLY), 2)  # the log is on the disk that is full, too
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def run_out_of_memory():
+    raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def environment(name):
+    return os.environ.get(name)
+
+
+def fail_until(path, successes_from):
+    attempts = len(path.read_text()) if path.exists() else 0
+    path.write_text("x" * (attempts + 1))
+    if attempts + 1 < successes_from:
+        raise ValueError("not yet")
+    return attempts + 1
+
+
+def tell(count):
+    for i in range(count):
+        progress.tell(Progress("train", i, count, 0.5))
+
+
+@pytest.fixture
+def task(tmp_path):
+    return lambda function, *arguments: Task(function.__name__, function, arguments, tmp_path / "log.txt")
+
+
+def kinds(outcomes):
+    return [outcome.failure.kind if outcome.failure else "done" for outcome in outcomes]
+
+
+def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
+    tasks = [
+        task(double, 3),
+        task(kill_self, signal.SIGSEGV),
+        task(leave, 3),
+        task(leave, 0),
+        task(kill_self, signal.SIGKILL),
+        task(fail, "no"),
+        task(run_out_of_memory),
+        task(run_out_of_space),
+        task(sleep, 60),
+        task(double, 4),
+    ]
+    outcomes = launch(tasks, [{}, {}], Limits(timeout=3))
+    expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "out-of-space"]
+    assert kinds(outcomes) == [*expected, "timeout", "done"]
+    assert [o.result for o in outcomes if o.failure is None] == [6, 8]
+    assert outcomes[1].failure.message == "Died of SIGSEGV."
+    assert outcomes[2].failure.message == "Ended by itself with exit status 3."
+    assert outcomes[5].failure.message == "ValueError: no"
+    assert "schedule.batch_size" in outcomes[6].failure.advice
+    assert outcomes[8].seconds < 20
+
+
+def test_output_and_traceback_are_in_the_log(task, tmp_path):
+    launch([task(print_both, "hello"), task(fail, "why")], [{}], Limits())
+    log = (tmp_path / "log.txt").read_text()
+    assert log.count("hello") == 2
+    assert "Traceback" in log
+    assert "ValueError: why" in log
+
+
+def test_a_segfault_leaves_its_stack_in_the_log(task, tmp_path):
+    launch([task(kill_self, signal.SIGSEGV)], [{}], Limits())
+    assert "Segmentation fault" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_slot_gives_its_environment_and_is_never_shared(task):
+    slots = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    results = [o.result for o in launch([task(environment, "CUDA_VISIBLE_DEVICES")] * 4, slots, Limits())]
+    assert set(results) == {"0", "1"}
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+
+
+def test_a_task_works_in_the_folder_of_its_parent(task, tmp_path, monkeypatch):
+    launch([task(double, 1)], [{}], Limits())  # the server starts here, if it has not yet
+    monkeypatch.chdir(tmp_path)
+    assert launch([task(os.getcwd)], [{}], Limits())[0].result == str(tmp_path)
+
+
+def test_retries_try_again_and_stop_at_success(task, tmp_path):
+    (outcome,) = launch([task(fail_until, tmp_path / "count", 3)], [{}], Limits(retries=5))
+    assert outcome.result == 3
+    (outcome,) = launch([task(fail_until, tmp_path / "other", 9)], [{}], Limits(retries=1))
+    assert outcome.failure.message == "ValueError: not yet"
+
+
+def test_after_max_failures_nothing_more_is_started(task):
+    outcomes = launch(
+        [task(fail, "no"), task(fail, "no"), task(double, 1), task(double, 2)], [{}], Limits(max_failures=2)
+    )
+    assert kinds(outcomes) == ["exception", "exception", "interrupted", "interrupted"]
+    assert outcomes[2].failure.message == "Not started: 2 failures reached max_failures."
+
+
+def test_progress_reaches_the_watcher_in_order(task):
+    class Watcher:
+        updates, events = [], []
+
+        def started(self, name):
+            self.events.append(("started", name))
+
+        def progressed(self, name, update):
+            self.updates.append(update.done)
+
+        def ended(self, outcome):
+            self.events.append(("ended", outcome.task.name))
+
+        def ticked(self):
+            pass
+
+    watcher = Watcher()
+    launch([task(tell, 5)], [{}], Limits(), watcher)
+    assert watcher.updates == [0, 1, 2, 3, 4]
+    assert watcher.events == [("started", "tell"), ("ended", "tell")]
+
+
+def test_call_returns_or_raises(tmp_path):
+    assert call(double, 21, log=tmp_path / "log.txt") == 42
+    with pytest.raises(RuntimeError, match="ValueError: no"):
+        call(fail, "no", log=tmp_path / "log.txt")
+
+
+SCRIPT = """
+import sys, time, signal, os
+from pathlib import Path
+from ablation.launch import Limits, Task, launch
+
+def work(path):
+    def stop(*_):
+        Path(path).write_text("saved")
+        sys.exit(5)
+    signal.signal(signal.SIGTERM, stop)
+    Path(path).write_text("working")
+    time.sleep(60)
+
+class Watcher:
+    def started(self, name): pass
+    def progressed(self, name, update): pass
+    def ended(self, outcome): pass
+    def ticked(self): pass
+    def stopping(self, is_killing):
+        print("told", is_killing)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    tasks = [Task("work", work, (str(folder / f"{i}"),), folder / "log.txt") for i in range(2)]
+    outcomes = launch(tasks, [{}], Limits(), Watcher())
+    print([o.failure.kind for o in outcomes], outcomes[1].failure.message)
+"""
+
+
+@pytest.fixture
+def parent(tmp_path):
+    (tmp_path / "script.py").write_text(textwrap.dedent(SCRIPT))
+    process = subprocess.Popen(
+        [sys.executable, "script.py", str(tmp_path)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
+    )
+    wait_for(tmp_path / "0", "working")
+    yield process
+    process.kill()
+
+
+def wait_for(path, text):
+    deadline = time.monotonic() + 20
+    while not (path.exists() and path.read_text() == text):
+        assert time.monotonic() < deadline, f"{path} never said {text!r}"
+        time.sleep(0.05)
+
+
+def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp_path):
+    parent.send_signal(signal.SIGINT)
+    out, _ = parent.communicate(timeout=20)
+    assert (tmp_path / "0").read_text() == "saved"
+    assert not (tmp_path / "1").exists()
+    assert out.splitlines() == ["told False", "['interrupted', 'interrupted'] Not started: the sweep was interrupted."]
+
+
+def test_a_worker_saves_and_ends_when_its_parent_is_killed(parent, tmp_path):
+    parent.kill()
+    wait_for(tmp_path / "0", "saved")

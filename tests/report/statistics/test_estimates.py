@@ -1,0 +1,129 @@
+"""Cells, their baselines and their families: what is paired with what, and what the rule is asked about."""
+
+import math
+
+import numpy as np
+import pytest
+from sweep_factory import make_sweep
+
+from ablation.report.loading.sweep import load_sweep
+from ablation.report.statistics.estimates import (
+    as_frame,
+    baseline_spread,
+    estimate,
+    is_strength,
+    judge,
+    spread,
+    together,
+)
+from ablation.report.statistics.findings import Findings
+from ablation.report.statistics.paired import interval
+
+
+def test_spread_ignores_what_is_missing():
+    assert spread(np.array([2.0, math.nan, 1.0])) == (1.0, 2.0)
+    assert spread(np.array([2.0, math.nan])) is None
+
+
+def test_an_estimate_is_the_mean_paired_difference_to_the_baseline_of_the_same_settings(tmp_path):
+    def score(config):
+        return 30 + 5 * config["seed"] + (config["schedule.iterations"] == 600) * 10 - 2 * config["noise.sigma"]
+
+    grid = {"noise.sigma": [0, 0.5], "schedule.iterations": [300, 600], "seed": [0, 1, 2]}
+    sweep = load_sweep(make_sweep(tmp_path / "s", grid, score=score).folder)
+    estimates = estimate(sweep.runs, sweep.factors, "segm/AP")
+    assert len(estimates) == 4
+    for one in estimates:
+        assert one.n == one.asked == 3
+        if one.is_baseline:
+            assert one.difference is None
+        else:
+            assert one.difference == pytest.approx(-1.0)
+            assert one.pairs == 3
+
+
+def test_one_baseline_serves_all_noise_types(tmp_path):
+    grid = {"noise.type": ["gaussian", "uniform"], "noise.sigma": [0, 0.5], "seed": [0, 1]}
+    sweep = load_sweep(make_sweep(tmp_path / "s", grid).folder)
+    noisy = [e for e in estimate(sweep.runs, sweep.factors, "segm/AP") if not e.is_baseline]
+    assert [e.pairs for e in noisy] == [2, 2]
+    assert baseline_spread(sweep.runs, "segm/AP") is not None
+
+
+def test_the_frame_has_the_columns_of_the_contract(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5], "seed": [0, 1]}).folder)
+    frame = as_frame(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    assert {"noise.sigma", "metric", "n", "difference", "ci_low", "ci_high"} <= set(frame)
+    assert {"p", "p_adjusted", "p_holm"} <= set(frame)
+
+
+def test_all_cells_together_are_their_mean_and_a_probability_between_0_and_1(tmp_path):
+    def score(config):
+        sign = -1 if config["seed"] % 2 else 1
+        return 30 + sign * config["noise.sigma"]
+
+    grid = {"noise.sigma": [0, 1.0, 2.0], "seed": [0, 1, 3, 5]}
+    found = together(Findings.of(load_sweep(make_sweep(tmp_path / "s", grid, score=score).folder)).outcome)
+    assert (found.cells, found.seeds) == (2, 4)
+    rows = {name: (value, low, high) for name, value, low, high, _ in found.rows}
+    assert rows["mean"][0] == pytest.approx(-0.75)
+    value, low, high = rows["probability of improvement"]
+    assert (value, low) == (0.25, 0.0)  # two seeds in eight runs; without a limit the interval would start below 0
+    assert 0.25 < high <= 1.0
+
+
+def test_only_seeds_with_both_values_are_paired(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0], "seed": [0, 1, 2]}, score=lambda c: float(c["seed"]))
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.5], "seed": [3, 2, 1]}, score=lambda c: 10.0 * c["seed"])
+    sweep = load_sweep(tmp_path / "s")
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP") if not e.is_baseline)
+    assert noisy.differences == {1: 9.0, 2: 18.0}
+    assert (noisy.n, noisy.pairs) == (3, 2)
+
+
+def test_the_interval_covers_the_test_images_once_runs_have_resamples(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5], "seed": [0, 1, 2]}).folder)
+    generator = np.random.default_rng(0)
+    resampled = {run_id: generator.normal(size=100) for run_id in sweep.runs["run_id"]}
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP", resampled) if not e.is_baseline)
+    rows = sweep.runs.set_index(["noise.sigma", "seed"])["run_id"]
+    draws = np.array([resampled[rows[0.5, seed]] - resampled[rows[0.0, seed]] for seed in range(3)])
+    assert noisy.difference_interval == interval(np.array(list(noisy.differences.values())), draws)
+    assert noisy.difference_interval.caveat == ""
+    resampled.popitem()
+    (noisy,) = (e for e in estimate(sweep.runs, sweep.factors, "segm/AP", resampled) if not e.is_baseline)
+    assert noisy.difference_interval.covers == "seeds"
+
+
+def test_cells_that_differ_in_sigma_alone_share_a_trend(tmp_path):
+    grid = {"noise.type": ["gaussian", "uniform"], "noise.sigma": [0, 0.5, 1.0], "seed": range(6)}
+    sweep = load_sweep(make_sweep(tmp_path / "s", grid).folder)
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    assert [t.family for t in outcome.decision.trends] == ["noise.type=gaussian", "noise.type=uniform"]
+    assert [e.verdict for e in outcome.compared] == list(outcome.decision.cells)
+    assert all(e.verdict is None for e in outcome.estimates if e.is_baseline)
+
+
+def test_a_types_own_parameter_stands_for_sigma_in_a_trend(tmp_path):
+    paths = make_sweep(
+        tmp_path / "s",
+        {"noise.params.p": [0, 0.1, 0.5], "seed": range(6)},
+        base={"noise.type": "dropout", "noise.sigma": None},
+        sigma={0: 0.0, 0.1: 1 / 3, 0.5: 1.0}.__getitem__,
+    )
+    sweep = load_sweep(paths.folder)
+    strengths = [f for f in sweep.factors if is_strength(sweep.runs, f)]
+    assert strengths == ["noise.params.p"]
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"), strengths)
+    assert len(outcome.decision.trends) == 1
+
+
+def test_the_spread_is_pooled_over_the_cells(tmp_path):
+    def score(config):
+        return 10.0 + config["noise.sigma"] * config["seed"]
+
+    sweep = load_sweep(
+        make_sweep(tmp_path / "s", {"noise.sigma": [0, 1.0, 3.0], "seed": [0, 1, 2]}, score=score).folder
+    )
+    outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    assert outcome.sd == pytest.approx(math.sqrt((1 + 9) / 2))

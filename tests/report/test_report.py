@@ -1,0 +1,463 @@
+"""The report: the same bytes from the same records, every cell in it, nothing claimed that cannot be."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from rich.console import Console
+from sweep_factory import make_sweep
+
+from ablation.records.cells import read_cells
+from ablation.records.schema import GridScore, RunRecord, Status
+from ablation.records.storage import read_record, write_record
+from ablation.report.__main__ import main
+from ablation.report.build import build
+from ablation.report.document.answer import answer
+from ablation.report.document.html import embed
+from ablation.report.document.markdown import escape
+from ablation.report.document.tables import results, summary
+from ablation.report.figures import plots
+from ablation.report.loading.sweep import load_sweep
+from ablation.report.statistics.findings import Findings
+
+GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
+
+
+@pytest.fixture
+def unpainted(monkeypatch):
+    """Figures are made but not rendered: for tests of words and numbers."""
+    monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
+
+
+def report_text(folder):
+    """The report as Markdown, made anew."""
+    return (build(folder)[1].parent / "report.md").read_text()
+
+
+def answer_of(folder):
+    return answer(Findings.of(load_sweep(folder)))
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_same_records_give_the_same_bytes(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    build(paths.folder)
+    first = contents(paths.report)
+    build(paths.folder)
+    assert contents(paths.report) == first
+    names = {str(name) for name in first}
+    assert {"index.html", "report.md", "runs.csv", "curves.csv", "differences.csv"} <= names
+    assert {f"figures/{n}.{e}" for n in ("metric_against_sigma", "losses") for e in ("png", "svg")} <= names
+
+
+def test_a_sweep_that_was_moved_gives_the_same_bytes(tmp_path):
+    states = {0: Status.COMPLETED, 0.05: Status.FAILED, 0.1: Status.RUNNING}
+    paths = make_sweep(tmp_path / "a" / "s", GRID, status=lambda config: states[config["noise.sigma"]])
+    build(paths.folder, tmp_path / "here")
+    moved = shutil.copytree(paths.folder, tmp_path / "b" / "s")
+    build(moved, tmp_path / "there")
+    assert "](figures/losses.png)" in (tmp_path / "here" / "report.md").read_text()
+    assert str(tmp_path) not in (tmp_path / "there" / "runs.csv").read_text()
+    here, there = contents(tmp_path / "here"), contents(tmp_path / "there")
+    assert {k: v for k, v in here.items() if k.suffix not in (".md", ".html")} == {
+        k: v for k, v in there.items() if k.suffix not in (".md", ".html")
+    }
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_noise_without_a_set_sigma_is_compared_in_the_table_not_on_the_axis(tmp_path):
+    off = {"noise.params.bits": None}
+    make_sweep(
+        tmp_path / "s", {"noise.type": ["quantization"], "noise.sigma": [None], "noise.params.bits": [2, 4]}, base=off
+    )
+    make_sweep(tmp_path / "s", {"noise.type": ["none"], "noise.sigma": [None]}, base=off)
+    text = report_text(tmp_path / "s")
+    assert "metric_against_sigma" not in text
+    assert re.search(r"\| quantization \| 4 \| measured \| 1 \| [\d.]+ \| [\d.]+ \| [+-][\d.]+ \|", text)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_figures_of_an_earlier_state_do_not_stay(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    build(paths.folder)
+    for record in [*paths.folder.glob("runs/*/record.json"), *paths.folder.glob("trainings/*/*.json*")]:
+        record.unlink()
+    assert "No answer yet" in report_text(paths.folder)
+    assert list((paths.report / "figures").iterdir()) == []
+
+
+def test_a_strength_given_by_the_types_own_parameter_is_one_line_over_sigma(tmp_path, monkeypatch):
+    paths = make_sweep(
+        tmp_path / "s",
+        {"noise.params.p": [0, 0.1, 0.5]},
+        base={"noise.type": "dropout", "noise.sigma": None},
+        sigma={0: 0.0, 0.1: 1 / 3, 0.5: 1.0}.__getitem__,
+    )
+    drawn = []
+    monkeypatch.setattr(plots, "metric_against_sigma", lambda runs, means, *_: drawn.append(means))
+    build(paths.folder)
+    (means,) = drawn
+    assert list(means["noise.sigma"]) == [0.0, 1 / 3, 1.0]
+    assert "noise.params.p" not in means
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_mean_over_more_seeds_than_its_difference_says_so(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0], "seed": [0, 1]})
+    make_sweep(tmp_path / "s", {"noise.sigma": [0.1], "seed": range(6)})
+    assert "| 6 (2 paired) |" in report_text(tmp_path / "s")
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_cells_that_cannot_run_are_listed(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    refused = [{"factors": {"noise.levels": ["p9"]}, "reason": "no p9"}]
+    paths.sweep.write_text(json.dumps([{"command": "x", "invalid": refused}]))
+    text = report_text(paths.folder)
+    assert "- noise.levels=p9: no p9" in text
+    assert "every cell that was asked for has a result" not in text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_runs_csv_has_every_cell_and_the_numbers_of_its_record(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, score=lambda c: 10 * c["seed"] + c["noise.sigma"])
+    build(paths.folder)
+    table = pd.read_csv(paths.report / "runs.csv")
+    assert list(table["segm/AP"]) == [0, 10, 0.05, 10.05, 0.1, 10.1]
+    assert list(table["status"]) == ["completed"] * 6
+
+
+def test_one_seed_claims_nothing_and_says_why(tmp_path):
+    text = answer_of(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1]}).folder)
+    assert "rests on one seed" in text
+    assert "no difference is called an effect" in text
+    assert "seed=range(6)" in text
+
+
+def test_two_seeds_claim_nothing_and_say_how_many_would(tmp_path):
+    text = answer_of(make_sweep(tmp_path / "s", GRID).folder)
+    assert "n = 2" in text
+    assert "With 2 seeds the smallest p of an exact sign-flip test is 0.5" in text
+    assert "6 seeds are the least that can" in text
+    assert re.search(r"An effect of 1\.0 AP needs \d+ seeds, one of 0\.5 AP \d+\.", text)
+
+
+def falling(config):
+    """A dose response of 4 points, each seed a little other than the next; the level of a seed cancels."""
+    return 40 + 5 * config["seed"] - config["noise.sigma"] * (4 + 0.1 * config["seed"])
+
+
+def test_six_seeds_that_agree_are_claimed_by_the_joint_test(tmp_path):
+    grid = {"noise.sigma": [0, 0.5, 1.0], "seed": range(6)}
+    text = answer_of(make_sweep(tmp_path / "s", grid, score=falling).folder)
+    assert text.startswith("Feature noise lowers segm/AP: an effect is claimed for 2 of 2 cells and 1 of 1 trend")
+    assert "of all cells, is -4.2 points from sigma 0 to the highest (n = 6, joint p = 0.031)" in text
+    assert "-4.2 points, at noise.sigma=1 (n = 6;" in text
+    assert "The choice of test images is not covered." in text
+
+
+def test_six_seeds_that_disagree_say_what_could_have_been_found(tmp_path):
+    def scattered(config):
+        return 40 + (config["noise.sigma"] > 0) * (-1) ** config["seed"]
+
+    grid = {"noise.sigma": [0, 1.0], "seed": range(6)}
+    text = answer_of(make_sweep(tmp_path / "s", grid, score=scattered).folder)
+    assert text.startswith("No effect on segm/AP is claimed: the smallest p of 1 cell, tested together, is 1.")
+    assert "No effect above 2.0 AP could be detected" in text  # 1.79 of the sd, which is 1.095
+    assert "An effect of 1.0 AP needs 12 seeds" in text
+
+
+def test_cells_with_too_few_seeds_are_named_as_not_tested(tmp_path):
+    make_sweep(tmp_path / "s", {"noise.sigma": [0, 1.0], "seed": range(6)}, score=falling)
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0.5], "seed": range(2)}, score=falling)
+    assert "Not tested: 1 cell with fewer than 6 seeds." in answer_of(paths.folder)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_tests_stand_in_table_and_csv_for_the_primary_metric_alone(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5, 1.0], "seed": range(6)}, score=falling)
+    text = report_text(paths.folder)
+    assert "| difference | 95 % interval | p | Holm p | joint p | detectable |" in text
+    assert re.search(r"\| all cells \| 6 \| -4.25 \| -4.2 \| .*-4.*, -4.* \| 0.031 \| 0.094 \| 0.031 claimed \|", text)
+    table = pd.read_csv(paths.report / "differences.csv").set_index(["metric", "noise.sigma"])
+    row = table.loc[("segm/AP", 1.0)]
+    assert (row["p"], row["p_adjusted"], row["p_holm"]) == (0.03125, 0.03125, 3 * 0.03125)
+    assert row["covers"] == "seeds"
+    other = table.loc[("bbox/AP", 1.0)]
+    assert other["p"] == 0.03125
+    assert pd.isna(other["p_adjusted"])
+
+
+def test_without_a_baseline_the_answer_says_what_to_add(tmp_path):
+    text = answer_of(make_sweep(tmp_path / "s", {"noise.sigma": [0.1, 0.5]}).folder)
+    assert "no baseline" in text
+    assert "noise.sigma=0" in text
+
+
+def test_an_unfinished_sweep_calls_its_answer_preliminary(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, status=lambda c: Status.PLANNED if c["seed"] else Status.COMPLETED)
+    assert answer_of(paths.folder).startswith("Preliminary (3 of 6 cells completed, 3 planned)")
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_difference_and_its_interval_stand_in_table_and_csv(tmp_path):
+    def score(config):
+        return 40 - 2 * (config["noise.sigma"] > 0) - 0.5 * config["seed"] * (config["noise.sigma"] > 0)
+
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1], "seed": [0, 1, 2]}, score=score)
+    text = report_text(paths.folder)
+    half = 4.302653 * 0.5 / 3**0.5  # Student's t with 2 degrees of freedom, differences -2, -2.5, -3
+    assert f"| 0.1 | 3 | 41.5 | 37.5 | -2.5 | [{-2.5 - half:+.1f}, {-2.5 + half:+.1f}] |" in text.replace("\\", "")
+    table = pd.read_csv(paths.report / "differences.csv")
+    row = table[(table["noise.sigma"] == 0.1) & (table["metric"] == "segm/AP")].iloc[0]
+    assert (row["n"], row["difference"]) == (3, pytest.approx(-2.5))
+    assert row["ci_low"] == pytest.approx(-2.5 - half, abs=1e-5)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_model_without_masks_is_judged_by_its_boxes(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, metrics=("bbox/AP",))
+    text = report_text(paths.folder)
+    assert "No run measured the primary metric segm/AP; bbox/AP stands in." in text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_shared_baseline_stands_once_in_the_table(tmp_path):
+    grid = {"noise.type": ["gaussian", "uniform"], "noise.when": ["train", "always"], **GRID}
+    text = report_text(make_sweep(tmp_path / "s", grid).folder)
+    assert text.count("| baseline |") == 1
+    assert "| any | any | 0 | 2 |" in text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_flags_of_a_record_become_remarks(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]})
+    (record,) = paths.folder.glob("runs/*/record.json")
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"flags": ["predicted nothing"]}))
+    assert "predicted nothing" in report_text(paths.folder).split("## Remarks")[1]
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_failed_and_missing_cells_are_listed_with_the_reason(tmp_path):
+    states = {0: Status.COMPLETED, 0.05: Status.FAILED, 0.1: Status.PLANNED}
+    paths = make_sweep(tmp_path / "s", GRID, status=lambda config: states[config["noise.sigma"]])
+    text = report_text(paths.folder)
+    assert "RuntimeError: it broke" in text
+    assert "planned" in text
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        {"noise.sigma": [0.1]},
+        {"noise.sigma": [0]},
+        {"noise.sigma": [round(0.025 * i, 3) for i in range(40)]},
+        {"noise.type": ["gaussian", "uniform"], "noise.levels": ["all", ["p2"]], "noise.when": ["train", "always"],
+         "noise.sigma": [0, 0.5], "seed": [0, 1]},
+    ],
+)  # fmt: skip
+def test_odd_sweeps_give_a_report(tmp_path, grid):
+    _, page = build(make_sweep(tmp_path / "s", grid).folder)
+    assert page.exists()
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_sweep_of_failures_gives_a_report(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, status=lambda _: Status.FAILED)
+    assert "6" in report_text(paths.folder)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_names_are_escaped(tmp_path):
+    base = {"model.name": "<script>*m*|x"}
+    paths = make_sweep(tmp_path / "s", {"model.name": ["<script>*m*|x", "b"], "noise.sigma": [0, 0.1]}, base=base)
+    text = report_text(paths.folder)
+    assert "<script>" not in re.sub("```.*?```", "", text, flags=re.DOTALL)
+    rows = [line for line in text.splitlines() if line.startswith("| &lt;script&gt;")]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 8 for row in rows[:2])
+
+
+class Page(HTMLParser):
+    """What a browser would see: text, rows of each table, addresses, and the tags that are open."""
+
+    EMPTY = ("meta", "link", "img", "br")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tables, self.addresses, self.open, self.text = [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.addresses += [value for name, value in attrs if name in ("href", "src")]
+        if tag == "table":
+            self.tables.append([])
+        if tag == "tr":
+            self.tables[-1].append([])
+        if tag in ("th", "td"):
+            self.tables[-1][-1].append("")
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text.append(data)
+        if self.open and self.open[-1] in ("th", "td"):
+            self.tables[-1][-1][-1] += data
+
+
+def test_the_page_holds_what_the_markdown_holds(tmp_path):
+    findings, path = build(make_sweep(tmp_path / "s", GRID | {"noise.type": ["gaussian", "uniform"]}).folder)
+    page = Page(path.read_text())
+    text = (path.parent / "report.md").read_text()
+    assert page.open == []
+    assert answer(findings) in page.text
+    grid = results(findings)
+    assert page.tables[0] == [grid.header, *grid.rows]
+    assert sum(map(len, page.tables)) == len(re.findall(r"^\|(?! ---)", text, re.MULTILINE))
+    assert [t for t in page.text if f"## {t}" in text.splitlines()] == re.findall("^## (.*)", text, re.MULTILINE)
+
+
+def test_the_page_opens_with_the_answer_then_the_figure_then_the_table(tmp_path):
+    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    places = [text.index(sign) for sign in ('<p class="answer">', "<figure>", "<table>", "Losses</h2>")]
+    assert places == sorted(places)
+
+
+def test_the_page_needs_no_other_address(tmp_path):
+    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    assert "http:" not in text and "https:" not in text
+    beside = {"runs.csv", "curves.csv", "differences.csv", "commands.csv", "tables.tex"}
+    assert all(a in beside or a.startswith("data:") for a in Page(text).addresses)
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_names_are_escaped_in_the_page(tmp_path):
+    bad = """<script>alert("1")</script>&'$title"""
+    grid = {"model.name": [bad, "b"], "noise.sigma": [0, 0.1]}
+    folder = make_sweep(tmp_path / "<b>s", grid, base={"model.name": bad}).folder
+    text = build(folder)[1].read_text()
+    page = Page(text)
+    assert bad in [row[0] for row in page.tables[0]]
+    assert text.count("<script>") == 1
+    assert "<b>" not in text
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
+    (tmp_path / "losses.svg").write_bytes(b"s" * 1_000_000)
+    (tmp_path / "losses.png").write_bytes(b"p")
+    assert embed(tmp_path, "losses") == "data:image/png;base64,cA=="
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>&", "&lt;b&gt;&amp;"),
+        ("mask_rcnn", "mask_rcnn"),
+        ("_x_", r"\_x\_"),
+        ("two\nlines", "two lines"),
+        (r"$x$ \textbf", r"\$x\$ \\textbf"),
+    ],
+)
+def test_escaped_text_is_shown_literally(given, expected):
+    assert escape(given) == expected
+
+
+def test_the_summary_fits_eighty_columns(tmp_path, capsys):
+    grid = {"noise.type": ["gaussian", "saliency_dropout"], "noise.when": ["train", "always"], **GRID}
+    findings = Findings.of(load_sweep(make_sweep(tmp_path / "s", grid).folder))
+    console = Console(width=80, force_terminal=False)
+    with console.capture() as captured:
+        console.print(summary(findings))
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "baseline" in captured.get()
+    assert re.search(r"[+-]\d+\.\d \[[+-]\d+\.\d, [+-]\d+\.\d\]", captured.get())
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_the_command_compares_folders_and_refuses_what_is_no_sweep(tmp_path, capsys):
+    folders = [str(make_sweep(tmp_path / name, GRID).folder) for name in ("one", "two")]
+    assert main(folders) == 0
+    assert "versus-two" in capsys.readouterr().out.replace("\n", "")
+    assert main([str(tmp_path / "none")]) == 1
+    error = capsys.readouterr().err
+    assert "is no folder" in error
+    assert "Sweeps beside it: one, two" in error
+    assert "Traceback" not in error
+
+
+def test_the_report_loads_neither_torch_nor_detectron2(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    code = (
+        f"import sys, ablation.report; ablation.report.build({str(paths.folder)!r}); "
+        "print(sorted(m for m in ('torch', 'detectron2', 'hydra', 'omegaconf') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_help_loads_no_pandas():
+    code = (
+        "import sys, ablation.report\ntry: ablation.report.main(['--help'])\nexcept SystemExit: pass\n"
+        "print(sorted(m for m in ('pandas', 'matplotlib', 'scipy', 'rich') if m in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_train_by_test_matrix_is_the_mean_over_seeds_and_draws(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1], "seed": [0, 1]})
+    for cell in read_cells(paths.cells):
+        record = read_record(paths.run(cell.run_id).record, RunRecord)
+        tests = [(0.0, 0, 40.0), (0.5, 0, 30.0 + cell.config["seed"]), (0.5, 1, 20.0)]
+        grid = [
+            GridScore("gaussian", s, "all", draw, {"segm/AP": v + 10 * cell.sigma, "bbox/AP": 1.0})
+            for s, draw, v in tests
+        ]
+        write_record(paths.run(cell.run_id).record, replace(record, grid=grid))
+    build(paths.folder)
+    text = (paths.report / "report.md").read_text()
+    assert "| trained with | test 0 | test 0.5 |" in text
+    assert "| baseline | 40.0 | 25.2 |" in text
+    assert "| sigma 0.1 | 41.0 | 26.2 |" in text
+    assert len((paths.report / "grid.csv").read_text().splitlines()) == 1 + 4 * 3 * 2
+    assert "test 0.5" in (paths.report / "index.html").read_text()
+
+
+def test_every_number_of_the_table_can_be_followed_to_its_records(tmp_path):
+    paths = make_sweep(
+        tmp_path / "s", {"noise.sigma": [0, 0.5, 1.0], "noise.when": ["train", "always"], "seed": range(3)}
+    )
+    page = Page(build(paths.folder)[1].read_text())
+    (header, *rows), followed = page.tables[0], 0
+    runs = pd.read_csv(paths.report / "runs.csv")
+    cells = {(cell.run_id, cell.config["noise.when"]): cell for cell in read_cells(paths.cells)}
+    for row in rows:
+        told = dict(zip(header, row, strict=True))
+        own = runs[runs["noise.sigma"] == float(told["noise.sigma"])]
+        own = own[own["noise.when"] == told["noise.when"]] if told["noise.when"] != "any" else own
+        own = own.drop_duplicates("run_id")
+        records = {run_id: read_record(paths.run(run_id).record, RunRecord) for run_id in own["run_id"]}
+        for metric in ("bbox/AP", "segm/AP"):
+            measured = [record.metrics[metric] for record in records.values()]
+            assert told[metric] == f"{sum(measured) / len(measured):.1f}"
+            followed += 1
+        for run_id, when, seed in zip(own["run_id"], own["noise.when"], own["seed"], strict=True):
+            config = cells[run_id, when].config
+            assert (config["noise.sigma"], config["seed"]) == (float(told["noise.sigma"]), seed)
+            assert records[run_id].environment["code"] in " ".join(page.text)
+    assert followed == 10
