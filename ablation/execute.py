@@ -20,22 +20,22 @@ from detectron2.utils.env import seed_all_rng
 from filelock import FileLock, Timeout
 from torch import nn
 
-from ablation.config.schemas import RunConfig, validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import RunConfig, validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.splits import locate, prepare
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
-from ablation.models import build as models
+from ablation.models.build import build_detector, resolve_device
 from ablation.models.detector import Detector
 from ablation.models.weights import load_weights, save_weights
 from ablation.records import provenance
 from ablation.records.atomic import replacing, write_text
 from ablation.records.errors import Busy, RecordError
-from ablation.records.failure import failure_of
+from ablation.records.failure import failure_from
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import read_record, whole_record, write_record
+from ablation.records.storage import read_record, try_read_record, write_record
 from ablation.scoring.bootstrap import write_resamples
 from ablation.sweep.identity import identify
 from ablation.training.distributed import train_on_devices
@@ -56,13 +56,13 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     Raises:
         Busy: another process is at work on this run or its training; nothing was done.
     """
-    config = validated(composed)
+    config = validate_config(composed)
     ids = identify(config)
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
     torch.set_num_threads(config.sweep.threads)
     _set_determinism(config.sweep.determinism)
-    with _held(run.lock):
+    with _locked(run.lock):
         record = _completed(run.record, RunRecord)
         return record if record is not None else _run(config, run, training)
 
@@ -71,7 +71,7 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
     with contextlib.ExitStack() as while_training:
         is_trained = _is_trained(training)
         if not is_trained:
-            while_training.enter_context(_held(training.lock))
+            while_training.enter_context(_locked(training.lock))
             is_trained = _is_trained(training)  # by another process, since this one looked
         start = RunRecord(
             Status.RUNNING,
@@ -82,13 +82,13 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
             training_id=training.folder.name,
         )
         _write_config(run.config, config)
-        with _recorded(run.record, start, run.log):
+        with _recording(run.record, start, run.log):
             check_corruptions(config)
             prepare(config.dataset)
-            detector = models.detector(config, check(locate(config.dataset, "train")))
+            detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
             model = _loaded(detector, training) if is_trained else _train(config, detector, training)
             while_training.close()
-            _forget_peak_memory()
+            _reset_peak_memory()
             began = time.perf_counter()
             result = evaluate(model, config, detector)
             seconds = time.perf_counter() - began
@@ -98,7 +98,7 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
                     matches.save(temporary)
             with replacing(run.resamples) as temporary:
                 write_resamples(temporary, result.matches, config.evaluation.primary_metric)
-    done = _ended(
+    done = _finished(
         start,
         Status.COMPLETED,
         metrics=result.metrics,
@@ -125,7 +125,7 @@ def _loaded(detector: Detector, paths: TrainingPaths) -> nn.Module:
 
 
 @contextlib.contextmanager
-def _held(lock: Path) -> Iterator[None]:
+def _locked(lock: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(lock, timeout=0):
@@ -145,18 +145,20 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     )
     _write_config(paths.config, config)
     detector.save(paths.folder / "detectron2.yaml")
-    with _recorded(paths.record, start, paths.log):
-        _forget_peak_memory()
-        model, told = _fitted(config, detector, paths) if detector.iterations else _as_it_is(config, detector)
+    with _recording(paths.record, start, paths.log):
+        _reset_peak_memory()
+        model, told = (
+            _run_training(config, detector, paths) if detector.iterations else _load_pretrained(config, detector)
+        )
         save_weights(model, paths.weights)
     peak = _peak_memory(config) if config.schedule.devices == 1 else None  # several ranks have one each
-    done = _ended(start, Status.COMPLETED, peak_memory=peak, **told)
+    done = _finished(start, Status.COMPLETED, peak_memory=peak, **told)
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
     return model
 
 
-def _fitted(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
+def _run_training(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
     """A model that was trained, and what its record says of that."""
     if config.schedule.devices > 1:
         told = train_on_devices(config, paths)
@@ -165,7 +167,7 @@ def _fitted(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tupl
     return training.run(), training.told()
 
 
-def _as_it_is(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
+def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
     """A model that somebody else trained."""
     seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
     model = detector.build()
@@ -180,7 +182,7 @@ def _set_determinism(mode: str) -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _forget_peak_memory() -> None:
+def _reset_peak_memory() -> None:
     """What the device counts from here on is of this stage; a process counts from its own start."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -188,7 +190,7 @@ def _forget_peak_memory() -> None:
 
 def _peak_memory(config: RunConfig) -> float:
     """MiB of the GPU, or of the process where there is none."""
-    if models.device(config.sweep.device) == "cuda":
+    if resolve_device(config.sweep.device) == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes on a Mac, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
@@ -196,12 +198,12 @@ def _peak_memory(config: RunConfig) -> float:
 
 def _seconds_before(paths: TrainingPaths) -> float | None:
     """What earlier attempts took, where this one goes on from their checkpoint."""
-    earlier = whole_record(paths.record, TrainingRecord)
+    earlier = try_read_record(paths.record, TrainingRecord)
     return earlier.seconds if earlier is not None and paths.checkpoint.exists() else None
 
 
 @contextlib.contextmanager
-def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
+def _recording(path: Path, start: Record, log: Path) -> Iterator[None]:
     """Record the start, log to a file beside the record, and record what goes wrong before it is raised."""
     write_record(path, start)
     reserve = path.with_name(".reserve")
@@ -216,9 +218,9 @@ def _recorded(path: Path, start: Record, log: Path) -> Iterator[None]:
     except Exception as error:
         reserve.unlink(missing_ok=True)
         logger.exception("%s", error)
-        failure = failure_of(error, log)
+        failure = failure_from(error, log)
         status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
-        write_record(path, _ended(start, status, error=failure))
+        write_record(path, _finished(start, status, error=failure))
         raise
     finally:
         reserve.unlink(missing_ok=True)
@@ -241,7 +243,7 @@ def _write_config(path: Path, config: RunConfig) -> None:
     write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False))
 
 
-def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
+def _finished(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
     now = time.time()
     seconds = (start.seconds or 0.0) + now - (start.started or now)
     times: dict[str, Any] = {"finished": now, "seconds": seconds}
@@ -249,7 +251,7 @@ def _ended(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:
-    is_cuda = models.device(config.sweep.device) == "cuda"
+    is_cuda = resolve_device(config.sweep.device) == "cuda"
     # Of a processor the instructions that torch uses: by them sums are rounded, and a training ends elsewhere.
     capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     device = torch.cuda.get_device_name() if is_cuda else capability

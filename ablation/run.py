@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ablation.config.compose import configuration
-from ablation.config.messages import told_errors
+from ablation.config.compose import config_folder
+from ablation.config.messages import exit_on_user_error
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -24,7 +24,7 @@ def run_cell(cfg: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; what a user can mend ends in one message and exit status 1, without a traceback."""
-    with told_errors():
+    with exit_on_user_error():
         import hydra
         from hydra.core.config_store import ConfigStore
 
@@ -32,7 +32,7 @@ def main() -> None:
 
         # A singleton that Hydra copies whole for every group that --help lists and every cell that it composes.
         ConfigStore.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
-        hydra.main(config_path=str(configuration()), config_name="config", version_base="1.3")(importable)()
+        hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(importable)()
 
 
 if __name__ == "__main__":

@@ -65,26 +65,26 @@ def _turn(measure: Any) -> tuple[float, float]:
 def _measure(overrides: Sequence[str], folder: str, images: int) -> Any:
     import torch
 
-    from ablation.config.compose import composed
-    from ablation.config.messages import told_errors
-    from ablation.data.coco.annotations import check
+    from ablation.config.compose import compose_config
+    from ablation.config.messages import exit_on_user_error
+    from ablation.data.coco.annotations import check_annotations_file
     from ablation.data.splits import locate, prepare
     from ablation.evaluation.evaluate import evaluate
-    from ablation.models import build as models
+    from ablation.models.build import build_detector
     from ablation.models.weights import load_weights
 
     shared = [*overrides, f"sweep.root={folder}", f"dataset.test_size={images}", "dataset.train_size=8"]
-    with told_errors():  # in which Hydra knows our plugins
-        config = composed(shared)
+    with exit_on_user_error():  # in which Hydra knows our plugins
+        config = compose_config(shared)
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     torch.manual_seed(0)
     model = detector.build()
     load_weights(model, detector.weights)
 
     def measure(*keys: str) -> Any:
-        with told_errors():
-            asked = composed([*shared, *keys])
+        with exit_on_user_error():
+            asked = compose_config([*shared, *keys])
         return evaluate(model, asked, detector)
 
     return measure

@@ -107,22 +107,22 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     from detectron2.engine import DefaultTrainer
     from detectron2.utils.env import seed_all_rng
 
-    from ablation.config.compose import composed
-    from ablation.config.messages import told_errors
-    from ablation.data.coco.annotations import check
+    from ablation.config.compose import compose_config
+    from ablation.config.messages import exit_on_user_error
+    from ablation.data.coco.annotations import check_annotations_file
     from ablation.data.loaders import register
     from ablation.data.splits import locate, prepare
-    from ablation.models import build as models
+    from ablation.models.build import build_detector
     from ablation.records.paths import TrainingPaths
     from ablation.training.trainer import Training
 
     # The two draw their augmentations by different generators.
     same = "+model.overrides.INPUT.RANDOM_FLIP=none"
     shared = [f"sweep.root={folder}", "noise=none", f"schedule.iterations={iterations}", same]
-    with told_errors():  # in which Hydra knows our plugins
-        config = composed([*overrides, *shared])
+    with exit_on_user_error():  # in which Hydra knows our plugins
+        config = compose_config([*overrides, *shared])
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     paths = TrainingPaths(folder / "ours")
     paths.folder.mkdir()
     training = Training(config, detector, paths)

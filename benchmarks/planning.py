@@ -59,7 +59,7 @@ def fill(arguments: Sequence[str]) -> None:
             record = RunRecord(**common, **ids, run_id=one.cell.run_id, metrics=metrics)
             write_record(planned.paths.run(one.cell.run_id).record, record)
 
-    sweep._work = write  # the one step that takes long
+    sweep._run_waves = write  # the one step that takes long
     sys.argv = ["ablation.run", *arguments]
     run.main()
 

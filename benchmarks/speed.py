@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablation.processes.launch import Limits, Outcome, launch, preload
+from ablation.processes.launch import Limits, TaskResult, launch, preload
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 from benchmarks.machine import write_result
@@ -83,7 +83,7 @@ class _FirstIteration:
         if update.stage == "train" and not self.done:
             self.done = time.monotonic()
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: TaskResult) -> None:
         if outcome.failure is not None:
             raise RuntimeError(outcome.failure.message)
 
@@ -102,13 +102,13 @@ def start_up(root: Path) -> dict[str, float]:
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from ablation.config.compose import configuration
+    from ablation.config.compose import config_folder
     from ablation.execute import execute
 
     preload(["ablation.processes.preload"])
     first: list[tuple[float, float]] = []
     for seed in range(12):
-        with initialize_config_dir(str(configuration()), version_base="1.3"):
+        with initialize_config_dir(str(config_folder()), version_base="1.3"):
             overrides = [f"seed={seed}", "schedule.iterations=8", "sweep.log_period=1", f"sweep.root={root}"]
             composed = compose("config", overrides=[*overrides, "dataset.test_size=8", "noise.sigma=0.1"])
         watcher = _FirstIteration()

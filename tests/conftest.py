@@ -73,7 +73,7 @@ def asked(monkeypatch):
     def composed(*arguments):
         GlobalHydra.instance().clear()
         taken = []
-        monkeypatch.setattr("ablation.sweep.sweep.conduct", lambda asked, *_, **__: taken.extend(asked))
+        monkeypatch.setattr("ablation.sweep.sweep.run_sweep", lambda asked, *_, **__: taken.extend(asked))
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             config = hydra.compose_config("config", list(arguments), RunMode.MULTIRUN, with_log_configuration=False)

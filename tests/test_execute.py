@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from ablation.execute import execute
 from ablation.records.errors import Busy, Diverged, Interrupted
-from ablation.records.failure import failure_of
+from ablation.records.failure import failure_from
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, write_record
@@ -158,9 +158,9 @@ def test_a_torn_record_is_set_aside_not_trusted(run, sweep):
 
 def test_failures_have_kinds(tmp_path):
     log = tmp_path / "log.txt"
-    assert failure_of(torch.cuda.OutOfMemoryError("CUDA out of memory"), log).kind == "out-of-memory"
-    assert failure_of(MemoryError(), log).kind == "out-of-memory"
-    assert failure_of(KeyError("x"), log).message == "KeyError: 'x'"
+    assert failure_from(torch.cuda.OutOfMemoryError("CUDA out of memory"), log).kind == "out-of-memory"
+    assert failure_from(MemoryError(), log).kind == "out-of-memory"
+    assert failure_from(KeyError("x"), log).message == "KeyError: 'x'"
 
 
 def test_a_model_that_predicts_nothing_scores_zero_and_is_flagged(run, sweep):

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parents[1]
 
 
-def configuration() -> Path:
+def config_folder() -> Path:
     """The folder of the configuration: inside the package when installed, beside it in a checkout."""
     inside = _PACKAGE / "conf"
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
-def composed(overrides: Sequence[str]) -> RunConfig:
+def compose_config(overrides: Sequence[str]) -> RunConfig:
     """The validated configuration of one cell, from the same folder as that of `python -m ablation.run`.
 
     Raises:
@@ -27,13 +27,13 @@ def composed(overrides: Sequence[str]) -> RunConfig:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from omegaconf import OmegaConf
 
-    from ablation.config.schemas import validated
+    from ablation.config.schemas import validate_config
     from ablation.records.errors import ConfigError
 
     for override in OverridesParser.create().parse_overrides(list(overrides)):
         if override.is_sweep_override():
             raise ConfigError(f"{override.input_line} is a sweep, and a preview shows one noise. Give one value.")
-    with initialize_config_dir(str(configuration()), version_base="1.3"):
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
         container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
     assert isinstance(container, dict)
-    return validated({str(key): value for key, value in container.items()})
+    return validate_config({str(key): value for key, value in container.items()})

@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from ablation.config.keys import did_you_mean, flattened
+from ablation.config.keys import did_you_mean, flatten
 from ablation.records.errors import AblationError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LINES = 3  # of a message that is not ours; the rest repeats it in other words
 
 
-def advice(error: BaseException) -> str:
+def explain_error(error: BaseException) -> str:
     """What a user is told about an error of the configuration; the causes know more than Hydra's own words."""
     chain = list(_chain(error))
     for cause in chain:
@@ -79,11 +79,11 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
 
 def _all_keys(node: DictConfig) -> list[str]:
     root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
-    return list(flattened({k: v for k, v in root.items() if k != "hydra"}))
+    return list(flatten({k: v for k, v in root.items() if k != "hydra"}))
 
 
 @contextlib.contextmanager
-def told_errors() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """Hydra is ready inside; what a user can mend ends in one message and exit status 1, without a traceback."""
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
     # Hydra would print and exit by itself; this makes it hand the error over.
@@ -95,7 +95,7 @@ def told_errors() -> Iterator[None]:
     except (AblationError, HydraException, OmegaConfBaseException, ValueError) as error:
         if wants_trace or (isinstance(error, ValueError) and not _comes_from_hydra(error)):
             raise
-        sys.exit(advice(error))
+        sys.exit(explain_error(error))
 
 
 def _comes_from_hydra(error: ValueError) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import model_validator
 
 from ablation.config.base import Group, Name
-from ablation.config.keys import flattened
+from ablation.config.keys import flatten
 
 # Keys of a detectron2 config that are set or replaced here; an override of them would be silently lost.
 _OWNED = {
@@ -47,7 +47,7 @@ class ModelConfig(Group):
 
     @model_validator(mode="after")
     def _check_overrides(self) -> ModelConfig:
-        for key in flattened(self.overrides):
+        for key in flatten(self.overrides):
             owner = next((owner for prefix, owner in _OWNED.items() if f"{key}.".startswith(f"{prefix}.")), None)
             if owner:
                 raise ValueError(f"model.overrides.{key} has no effect: {owner}. Leave it out.")

@@ -33,7 +33,9 @@ _BOUNDS = {
 }
 
 
-def explained(errors: list[ErrorDetails], composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:
+def explain_validation_errors(
+    errors: list[ErrorDetails], composed: Mapping[str, Any], schema: type[BaseModel]
+) -> list[str]:
     """One line for each key, the arms of a union (all, or a list of levels) sharing theirs; schema: of `composed`."""
     by_key: dict[str, list[ErrorDetails]] = {}
     for error in errors:

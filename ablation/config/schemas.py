@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from ablation.config.base import Device, Group, Name
 from ablation.config.dataset import DatasetConfig
 from ablation.config.evaluation import EvaluationConfig
-from ablation.config.keys import flattened
+from ablation.config.keys import flatten
 from ablation.config.model import ModelConfig
 from ablation.config.noise import NoiseConfig
-from ablation.config.refusal import explained
+from ablation.config.refusal import explain_validation_errors
 from ablation.config.schedule import ScheduleConfig
 from ablation.records.errors import ConfigError
 
@@ -86,15 +86,15 @@ class RunConfig(Group):
         return self.sweep.name or f"{self.model.name}-{self.dataset.name}"
 
 
-def validated(composed: Mapping[str, Any]) -> RunConfig:
+def validate_config(composed: Mapping[str, Any]) -> RunConfig:
     """The typed configuration of a composed mapping.
 
     Raises:
         ConfigError: naming every key that is missing, unknown, of the wrong type or out of range.
     """
-    if unset := [key for key, value in flattened(composed).items() if value == _UNSET]:
+    if unset := [key for key, value in flatten(composed).items() if value == _UNSET]:
         raise ConfigError(f"{', '.join(unset)} must be given. Add to the command: {'=... '.join(unset)}=...")
     try:
         return RunConfig.model_validate(composed)
     except ValidationError as error:
-        raise ConfigError("\n".join(explained(error.errors(), composed, RunConfig))) from error
+        raise ConfigError("\n".join(explain_validation_errors(error.errors(), composed, RunConfig))) from error

@@ -14,8 +14,8 @@ from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ablation.data.coco.annotations import Contents, Entry, Split, check
-from ablation.data.selection import drawn
+from ablation.data.coco.annotations import AnnotationSummary, ImageEntry, Split, check_annotations_file
+from ablation.data.selection import sample_ids
 from ablation.records.errors import DataError
 
 # About 0.1 ms each from a warm disk, so a larger set is sampled: 10,000 files are a second.
@@ -28,7 +28,7 @@ _HEAD, _TAIL = 1 << 14, 1 << 10  # bytes
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageScan:
     """What the files of a split look like.
 
     read: how many were read; remarks: on what detectron2 reads in a way that may not be meant.
@@ -40,20 +40,20 @@ class Look:
     signatures: Mapping[str, tuple[int, int]] = field(repr=False, compare=False)
 
 
-def look(split: Split) -> Look:
+def scan_images(split: Split) -> ImageScan:
     """Read the headers of a checked split's images, of a sample where there are very many.
 
     Raises:
         DataError: an image that cannot be read, whose size is not that of the annotations, or whose pixels detectron2
             would cut off.
     """
-    return _look(split, check(split))
+    return _look(split, check_annotations_file(split))
 
 
 @lru_cache(maxsize=64)
-def _look(split: Split, contents: Contents) -> Look:
+def _look(split: Split, contents: AnnotationSummary) -> ImageScan:
     entries = contents.entries
-    ids = entries if len(entries) <= MOST_READ else drawn(frozenset(entries), MOST_READ, seed=0, purpose="look")
+    ids = entries if len(entries) <= MOST_READ else sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="look")
     faults: dict[str, list[str]] = {"unreadable": [], "size": [], "deep": []}
     doubts: dict[str, list[str]] = {"turned": [], "pages": []}
     signatures = {}
@@ -72,7 +72,7 @@ def _look(split: Split, contents: Contents) -> Look:
         if header.has_pages:
             doubts["pages"].append(ascii(entry.name))
     _refuse(faults, f"of {len(ids)} images of {split.annotations} in {split.images}")
-    return Look(len(ids), tuple(_remarks(doubts, len(ids))), signatures)
+    return ImageScan(len(ids), tuple(_remarks(doubts, len(ids))), signatures)
 
 
 def same_files(
@@ -136,7 +136,7 @@ def _is_whole(file: BinaryIO, kind: str) -> bool:
     return _ENDINGS[kind] in ending  # some cameras write on behind it
 
 
-def _differing(entry: Entry, header: _Header) -> str:
+def _differing(entry: ImageEntry, header: _Header) -> str:
     turned = f" (turned upright by its EXIF orientation {header.orientation})" if header.orientation > 1 else ""
     width, height = header.size
     return f"{entry.name!a} is {width} x {height} pixels{turned}, not {entry.width} x {entry.height}"

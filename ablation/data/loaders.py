@@ -18,7 +18,7 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.data.coco.annotations import Contents, Split, check
+from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.semantic import label_file
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def register(split: Split) -> str:
     labels = f" and the semantic labels of {split.sem_seg}" if split.sem_seg else ""
     name = f"{annotations} with the images of {images}{labels}"
     if name not in DatasetCatalog.list():
-        contents = check(split)
+        contents = check_annotations_file(split)
         for remark in contents.remarks:
             logger.warning("%s: %s", split.annotations, remark)
         DatasetCatalog.register(name, lambda: _loaded(split, contents, name))
@@ -53,7 +53,7 @@ def register_semantic(split: Split, classes: int, ignore_value: int) -> str:
     return name
 
 
-def _loaded(split: Split, contents: Contents, name: str) -> list[dict[str, Any]]:
+def _loaded(split: Split, contents: AnnotationSummary, name: str) -> list[dict[str, Any]]:
     entries: list[dict[str, Any]] = load_coco_json(str(split.annotations), str(split.images), name)
     if split.sem_seg:
         for entry in entries:
@@ -62,7 +62,7 @@ def _loaded(split: Split, contents: Contents, name: str) -> list[dict[str, Any]]
     return entries
 
 
-def train_batches(feed: Feed, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
+def train_batches(feed: LoaderConfig, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
     """An endless stream of mapped training batches, from iteration `start` on.
 
     Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from
@@ -104,7 +104,9 @@ def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
                 annotation["segmentation"] = [np.asarray(polygon) for polygon in annotation["segmentation"]]
 
 
-def _numbered_batches(dicts: Sequence[dict[str, Any]], seed: int, feed: Feed) -> Iterator[list[tuple[int, int]]]:
+def _numbered_batches(
+    dicts: Sequence[dict[str, Any]], seed: int, feed: LoaderConfig
+) -> Iterator[list[tuple[int, int]]]:
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
         for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
@@ -140,7 +142,7 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Feed:
+class LoaderConfig:
     """How a training is fed.
 
     batch_size: images per iteration; filters_empty: images without objects are left out; groups_by_aspect: wide and

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ablation.data.selection import SplitName
 
 
-def kept(dataset: RegisteredConfig, split: SplitName) -> Split:
+def export_registered(dataset: RegisteredConfig, split: SplitName) -> Split:
     """The COCO file of a registered data set, made if no command has made it yet; file names are as registered."""
     annotations = _folder(dataset) / f"{split}.json"
     if not annotations.exists():

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from ablation.config.dataset import CocoConfig, CocoJsonConfig, RegisteredConfig
-from ablation.data.coco.annotations import Contents
+from ablation.data.coco.annotations import AnnotationSummary
 from ablation.records.errors import DataError
 
 SplitName = Literal["train", "test"]
@@ -15,7 +15,7 @@ CocoFormat = CocoConfig | CocoJsonConfig | RegisteredConfig
 
 
 @lru_cache(maxsize=64)
-def drawn(ids: frozenset[int], count: int, *, seed: int, purpose: str) -> frozenset[int]:
+def sample_ids(ids: frozenset[int], count: int, *, seed: int, purpose: str) -> frozenset[int]:
     """`count` of the ids; a larger count of the same seed holds the smaller one's.
 
     The order is that of hashes, not of a generator: it depends on nothing but seed, purpose and the ids themselves.
@@ -23,7 +23,7 @@ def drawn(ids: frozenset[int], count: int, *, seed: int, purpose: str) -> frozen
     return frozenset(sorted(ids, key=lambda i: hashlib.sha256(f"{purpose}/{seed}/{i}".encode()).digest())[:count])
 
 
-def chosen(dataset: CocoFormat, split: SplitName, contents: Contents) -> frozenset[int]:
+def select_images(dataset: CocoFormat, split: SplitName, contents: AnnotationSummary) -> frozenset[int]:
     """Ids of the images that a split takes of the file that it comes from: first its part, then those drawn of it.
 
     Raises:
@@ -41,11 +41,11 @@ def chosen(dataset: CocoFormat, split: SplitName, contents: Contents) -> frozens
             f"dataset.{split}_size must be <= {len(ids)}, which is how many images there are, got {size}. Choose "
             "fewer, or null for all."
         )
-    return drawn(ids, size, seed=dataset.draw_seed, purpose=split)
+    return sample_ids(ids, size, seed=dataset.draw_seed, purpose=split)
 
 
 @lru_cache(maxsize=16)
-def _ids(contents: Contents) -> frozenset[int]:
+def _ids(contents: AnnotationSummary) -> frozenset[int]:
     return frozenset(contents.entries)
 
 
@@ -58,5 +58,5 @@ def _parts(ids: frozenset[int], share: float, seed: int) -> tuple[frozenset[int]
             f"dataset.test_share={share} of {len(ids)} images leaves {len(ids) - count} to train on and {count} to "
             "test on. Both need one at least: choose another share."
         )
-    test = drawn(ids, count, seed=seed, purpose="split")
+    test = sample_ids(ids, count, seed=seed, purpose="split")
     return ids - test, test

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from ablation.data.coco.annotations import Contents, Entry, Split, check
-from ablation.data.selection import drawn
+from ablation.data.coco.annotations import AnnotationSummary, ImageEntry, Split, check_annotations_file
+from ablation.data.selection import sample_ids
 from ablation.records.errors import DataError
 
 # About 4 ms each for COCO's, since all pixels are read: 1,000 files are some seconds.
@@ -24,7 +24,7 @@ MOST_READ = 1_000
 
 
 @dataclass(frozen=True)
-class Labels:
+class LabelScan:
     """What the label files of a split hold; read: how many were read, values: the pixel values in them, ascending."""
 
     read: int
@@ -43,10 +43,10 @@ def fingerprint(split: Split) -> str:
     Raises:
         DataError: an image has none.
     """
-    return _fingerprint(split, check(split))
+    return _fingerprint(split, check_annotations_file(split))
 
 
-def look(split: Split) -> Labels:
+def scan_labels(split: Split) -> LabelScan:
     """Read a checked split's label files, a sample where there are very many.
 
     Raises:
@@ -54,11 +54,11 @@ def look(split: Split) -> Labels:
             8 bits of grey.
     """
     fingerprint(split)
-    return _look(split, check(split))
+    return _look(split, check_annotations_file(split))
 
 
 @lru_cache(maxsize=64)
-def _fingerprint(split: Split, contents: Contents) -> str:
+def _fingerprint(split: Split, contents: AnnotationSummary) -> str:
     digest = hashlib.sha256()
     missing = []
     for entry in contents.entries.values():
@@ -72,9 +72,9 @@ def _fingerprint(split: Split, contents: Contents) -> str:
 
 
 @lru_cache(maxsize=64)
-def _look(split: Split, contents: Contents) -> Labels:
+def _look(split: Split, contents: AnnotationSummary) -> LabelScan:
     ids = frozenset(contents.entries)
-    ids = ids if len(ids) <= MOST_READ else drawn(ids, MOST_READ, seed=0, purpose="labels")
+    ids = ids if len(ids) <= MOST_READ else sample_ids(ids, MOST_READ, seed=0, purpose="labels")
     faults = []
     values: set[int] = set()
     for entry in (contents.entries[i] for i in sorted(ids)):
@@ -84,10 +84,10 @@ def _look(split: Split, contents: Contents) -> Labels:
         else:
             values.update(found)
     _refuse(faults, len(ids), split, "have labels that cannot be used", "Give 8-bit grey PNG files of the image's size")
-    return Labels(len(ids), tuple(sorted(values)))
+    return LabelScan(len(ids), tuple(sorted(values)))
 
 
-def _values(path: Path, entry: Entry) -> Iterable[int] | str:
+def _values(path: Path, entry: ImageEntry) -> Iterable[int] | str:
     """The distinct pixel values of a label file, or in words what is wrong with it."""
     try:
         with Image.open(path) as image:

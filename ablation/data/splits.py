@@ -15,8 +15,8 @@ from filelock import FileLock
 
 from ablation.config.dataset import CocoConfig, DatasetConfig, RegisteredConfig, ShapesConfig
 from ablation.data import registered, semantic
-from ablation.data.coco.annotations import Split, check
-from ablation.data.selection import CocoFormat, SplitName, chosen
+from ablation.data.coco.annotations import Split, check_annotations_file
+from ablation.data.selection import CocoFormat, SplitName, select_images
 from ablation.records.atomic import write_text
 from ablation.records.errors import DataError
 
@@ -33,7 +33,7 @@ def fingerprint(dataset: DatasetConfig, split: SplitName) -> str:
         # The images of a split do not depend on how many the other one has.
         other = "test_size" if split == "train" else "train_size"
         return f"shapes-{_hash_of(dataset.model_copy(update={other: 1}))}/{split}"
-    source = given(dataset, split)
+    source = source_split(dataset, split)
     labels = [f"sem_seg-{semantic.fingerprint(source)}"] if source.sem_seg else []
     return "/".join([_selection(dataset, split), *labels])
 
@@ -43,9 +43,9 @@ def locate(dataset: DatasetConfig, split: SplitName) -> Split:
     if isinstance(dataset, ShapesConfig):
         folder = _generated_folder(dataset)
         return Split(folder / f"{split}.json", folder / split)
-    source = given(dataset, split)
+    source = source_split(dataset, split)
     content = _selection(dataset, split)
-    contents = check(source)
+    contents = check_annotations_file(source)
     if content == contents.fingerprint and not contents.counts_from_zero:
         return source
     digest = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -54,11 +54,11 @@ def locate(dataset: DatasetConfig, split: SplitName) -> Split:
 
 def _selection(dataset: CocoFormat, split: SplitName) -> str:
     """What identifies the annotations of a split and what is chosen of them."""
-    contents = check(given(dataset, split))
+    contents = check_annotations_file(source_split(dataset, split))
     parts = [contents.fingerprint]
     if dataset.classes:
         parts.append("+".join(sorted(dataset.classes)))
-    ids = chosen(dataset, split, contents)
+    ids = select_images(dataset, split, contents)
     if len(ids) < contents.images:
         parts.append(f"images-{_digest_of(ids)}")
     return "/".join(parts)
@@ -73,13 +73,15 @@ def prepare(dataset: DatasetConfig) -> None:
         _generate(dataset)
         return
     for split in SPLITS:
-        source, target = given(dataset, split), locate(dataset, split)
+        source, target = source_split(dataset, split), locate(dataset, split)
         if target == source or target.annotations.exists():
             continue
         target.annotations.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.annotations.with_suffix(".lock")):
             if not target.annotations.exists():
-                derived = _derived(source, dataset.classes, chosen(dataset, split, check(source)))
+                derived = _derived(
+                    source, dataset.classes, select_images(dataset, split, check_annotations_file(source))
+                )
                 write_text(target.annotations, json.dumps(derived))
 
 
@@ -112,8 +114,8 @@ def check_categories(dataset: DatasetConfig) -> None:
     """
     if isinstance(dataset, ShapesConfig):
         return
-    splits = [given(dataset, split) for split in SPLITS]
-    train, test = (dict(check(split).categories) for split in splits)
+    splits = [source_split(dataset, split) for split in SPLITS]
+    train, test = (dict(check_annotations_file(split).categories) for split in splits)
     if unknown := sorted(set(dataset.classes or ()) - set(train.values())):
         raise DataError(
             f"dataset.classes: {', '.join(map(repr, unknown))} is not a category of {splits[0].annotations}. "
@@ -129,7 +131,7 @@ def check_categories(dataset: DatasetConfig) -> None:
     )
 
 
-def given(dataset: CocoFormat, split: SplitName) -> Split:
+def source_split(dataset: CocoFormat, split: SplitName) -> Split:
     """The user's own files that a split comes from; both come from the same ones where a share is set apart."""
     if isinstance(dataset, CocoConfig):
         root = Path(dataset.root).expanduser()
@@ -137,7 +139,7 @@ def given(dataset: CocoFormat, split: SplitName) -> Split:
         labels = root / f"panoptic_stuff_{name}" if dataset.sem_seg else None
         return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
     if isinstance(dataset, RegisteredConfig):
-        return registered.kept(dataset, split if dataset.test_name else "train")
+        return registered.export_registered(dataset, split if dataset.test_name else "train")
     if split == "train" or dataset.test_json is None or dataset.test_images is None:
         return _split(dataset.train_json, dataset.train_images, dataset.train_sem_seg)
     return _split(dataset.test_json, dataset.test_images, dataset.test_sem_seg)

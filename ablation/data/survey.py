@@ -10,12 +10,12 @@ from pathlib import Path
 
 from ablation.config.dataset import DatasetConfig, RegisteredConfig, ShapesConfig
 from ablation.data import registered
-from ablation.data.coco.annotations import Contents, Split, check
-from ablation.data.images import Look, look, same_files
-from ablation.data.selection import CocoFormat, SplitName, chosen
-from ablation.data.semantic import Labels
-from ablation.data.semantic import look as look_at_labels
-from ablation.data.splits import SPLITS, check_categories, given
+from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
+from ablation.data.images import ImageScan, same_files, scan_images
+from ablation.data.selection import CocoFormat, SplitName, select_images
+from ablation.data.semantic import LabelScan
+from ablation.data.semantic import scan_labels as look_at_labels
+from ablation.data.splits import SPLITS, check_categories, source_split
 from ablation.records.errors import DataError
 
 _TASKS = {"train": "train on", "test": "test on"}
@@ -51,12 +51,12 @@ def survey(dataset: DatasetConfig) -> Survey | None:
 
 def _checked(dataset: CocoFormat) -> Survey:
     check_categories(dataset)
-    train, test = (check(given(dataset, split)) for split in SPLITS)
+    train, test = (check_annotations_file(source_split(dataset, split)) for split in SPLITS)
     return _survey(dataset.model_dump_json(), type(dataset), train, test)
 
 
 @lru_cache(maxsize=64)
-def _survey(settings: str, kind: type[CocoFormat], train: Contents, test: Contents) -> Survey:
+def _survey(settings: str, kind: type[CocoFormat], train: AnnotationSummary, test: AnnotationSummary) -> Survey:
     dataset = kind.model_validate_json(settings)
     sources = {"train": train, "test": test}
     parts = {split: _Part(dataset, split, sources[split]) for split in SPLITS}
@@ -66,10 +66,10 @@ def _survey(settings: str, kind: type[CocoFormat], train: Contents, test: Conten
 class _Part:
     """What a split takes of its source."""
 
-    def __init__(self, dataset: CocoFormat, split: SplitName, contents: Contents) -> None:
-        self.source: Split = given(dataset, split)
+    def __init__(self, dataset: CocoFormat, split: SplitName, contents: AnnotationSummary) -> None:
+        self.source: Split = source_split(dataset, split)
         self.contents = contents
-        self.ids = chosen(dataset, split, contents)
+        self.ids = select_images(dataset, split, contents)
         kept = [(i, name) for i, name in contents.categories if not dataset.classes or name in dataset.classes]
         self.classes = {i: name if name.isprintable() else ascii(name) for i, name in kept}
         self.objects: Counter[int] = Counter()
@@ -81,8 +81,8 @@ class _Part:
                 f"The {len(self.ids)} images to {_TASKS[split]} hold no object of {', '.join(self.classes.values())} "
                 f"({self.source.annotations}). Take more images, other classes or another dataset.draw_seed."
             )
-        self.look: Look = look(self.source)
-        self.labels: Labels | None = look_at_labels(self.source) if self.source.sem_seg else None
+        self.look: ImageScan = scan_images(self.source)
+        self.labels: LabelScan | None = look_at_labels(self.source) if self.source.sem_seg else None
 
     @property
     def files(self) -> _Files:

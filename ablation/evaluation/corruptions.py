@@ -19,9 +19,9 @@ from PIL import Image
 
 from ablation.config.dataset import ShapesConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import check
-from ablation.data.selection import chosen
-from ablation.data.splits import given
+from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.selection import select_images
+from ablation.data.splits import source_split
 from ablation.records.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ def check_corruptions(config: RunConfig) -> None:
         ) from error
     if isinstance(config.dataset, ShapesConfig):
         return  # its images are large enough
-    source = given(config.dataset, "test")
-    contents = check(source)
-    kept = chosen(config.dataset, "test", contents)
+    source = source_split(config.dataset, "test")
+    contents = check_annotations_file(source)
+    kept = select_images(config.dataset, "test", contents)
     entries = [entry for key, entry in contents.entries.items() if key in kept]
     if small := [entry.name for entry in entries if min(entry.width, entry.height) < _LEAST_SIDE]:
         raise DataError(
@@ -62,7 +62,7 @@ def check_corruptions(config: RunConfig) -> None:
         )
 
 
-def corrupted(image: Pixels, corruption: str, severity: int, image_id: int) -> Pixels:
+def corrupt(image: Pixels, corruption: str, severity: int, image_id: int) -> Pixels:
     """The package's own corruption, drawn from a seed of the image, the corruption and the severity alone.
 
     image: H×W×3 RGB; severity: 1 to 5. The global generator of NumPy is left as it was.
@@ -93,7 +93,7 @@ class CorruptedMapper:
 
         image = read_image(entry["file_name"], "RGB")
         with tempfile.NamedTemporaryFile(suffix=".bmp") as file:
-            Image.fromarray(corrupted(image, self._corruption, self._severity, entry["image_id"])).save(file, "BMP")
+            Image.fromarray(corrupt(image, self._corruption, self._severity, entry["image_id"])).save(file, "BMP")
             file.flush()
             return self._mapper(entry | {"file_name": file.name}) | {"file_name": entry["file_name"]}
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import Contents, Split, check
+from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.loaders import Mapper, evaluation_loader, register
 from ablation.data.splits import locate
 from ablation.evaluation.corruptions import CorruptedMapper
@@ -27,7 +27,7 @@ from ablation.evaluation.detectron2_metrics import (
     semantic_metrics,
 )
 from ablation.evaluation.matching import Task
-from ablation.evaluation.pictures import Album, Picture
+from ablation.evaluation.pictures import Album, ExampleImage
 from ablation.evaluation.robustness import under_corruption, under_noise
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
@@ -37,7 +37,7 @@ from ablation.records.schema import CorruptionScore, GridScore, LevelTelemetry
 from ablation.scoring import Matches
 
 _Told = Callable[[Any], dict[str, float | None]]
-Watcher = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
+BatchCallback = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Evaluation:
     grid: tuple[GridScore, ...]
     corruptions: tuple[CorruptionScore, ...]
     error_shift: Mapping[str, Mapping[str, float | None]]
-    pictures: tuple[Picture, ...]
+    pictures: tuple[ExampleImage, ...]
 
 
 class Countdown:
@@ -69,7 +69,7 @@ class Countdown:
         """Tell the watcher of this process."""
         spent = time.perf_counter() - self._started
         left = spent / self.done * (self._total - self.done) if self.done else None
-        progress.tell(Progress("evaluate", self.done, self._total, seconds_left=left))
+        progress.report_progress(Progress("evaluate", self.done, self._total, seconds_left=left))
 
 
 class SharedFeatures:
@@ -124,7 +124,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
         NoiseNotApplied: a noise never acted.
     """
     split = locate(config.dataset, "test")
-    contents, name = check(split), register(split)
+    contents, name = check_annotations_file(split), register(split)
     tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and contents.has_masks else ("bbox",)
     truth = json.loads(split.annotations.read_bytes())
     asked = partial(_asked, model, truth)
@@ -167,7 +167,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     )
 
 
-def _others(split: Split, contents: Contents, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
+def _others(split: Split, contents: AnnotationSummary, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
     """Detectron2's own evaluators of what the model finds besides boxes and masks, each with what reads its numbers."""
     found: list[tuple[Any, _Told]] = []
     if detector.has_keypoints and contents.has_keypoints:
@@ -206,7 +206,7 @@ def _unannotated(mapper: Mapper, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _infer(
-    model: nn.Module, loader: Any, passes: Sequence[_Pass], countdown: Countdown, watchers: Sequence[Watcher] = ()
+    model: nn.Module, loader: Any, passes: Sequence[_Pass], countdown: Countdown, watchers: Sequence[BatchCallback] = ()
 ) -> None:
     """Ask the model about each batch once for each pass; the watchers see what the first one gave."""
     model.eval()

@@ -44,7 +44,7 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ExampleImage:
     """An image, its ground truth, and the surest detections; found: how many there were of any score."""
 
     image_id: int
@@ -70,7 +70,7 @@ class Album:
         self._names = [category["name"] for category in categories]
         self._positions = {category["id"]: position for position, category in enumerate(categories)}
         self._folder = folder
-        self._pictures: dict[int, Picture] = {}
+        self._pictures: dict[int, ExampleImage] = {}
 
     def add(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
         """Take what a batch gave in the images that are kept."""
@@ -81,9 +81,9 @@ class Album:
             truths = tuple(self._truth(annotation, image) for annotation in self._annotations[image["id"]][:_MOST])
             instances, file = output["instances"], self._folder / image["file_name"]
             detections = tuple(self._detected(instances))
-            self._pictures[image["id"]] = Picture(image["id"], file, truths, detections, len(instances))
+            self._pictures[image["id"]] = ExampleImage(image["id"], file, truths, detections, len(instances))
 
-    def pictures(self) -> tuple[Picture, ...]:
+    def pictures(self) -> tuple[ExampleImage, ...]:
         """Those that were met, always in the same order."""
         return tuple(self._pictures[key] for key in self._chosen if key in self._pictures)
 
@@ -106,13 +106,13 @@ class Album:
             yield Shape(position, label, (left, top, right, bottom), mask)
 
 
-def write_pictures(pictures: Sequence[Picture], paths: RunPaths) -> None:
+def write_pictures(pictures: Sequence[ExampleImage], paths: RunPaths) -> None:
     """Draw each into a PNG file of its own, and all into TensorBoard events in the run's folder."""
     if not pictures:
         return
     writer = FileWriter(str(paths.folder))
     for picture in pictures:
-        pixels = drawn(picture)
+        pixels = draw_comparison(picture)
         # Pillow takes three times as long.
         coded = cv2.imencode(".png", pixels[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])[1].tobytes()
         with replacing(paths.pictures / f"{picture.image_id}.png") as temporary:
@@ -122,7 +122,7 @@ def write_pictures(pictures: Sequence[Picture], paths: RunPaths) -> None:
     writer.close()
 
 
-def drawn(picture: Picture) -> Pixels:
+def draw_comparison(picture: ExampleImage) -> Pixels:
     """Ground truth on the left and detections on the right, with a heading each: H×W×3 RGB."""
     image = Image.fromarray(read_image(str(picture.file), "RGB"))
     scale = _SIDE / max(image.size)

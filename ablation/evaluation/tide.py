@@ -49,15 +49,15 @@ def error_shift(
     outcome = _diagnosed(data, detections, task)
     counted = ~outcome.is_ignored
     ap = _mean_ap(outcome.category[counted], outcome.score[counted], outcome.is_true[counted], outcome.truths)
-    gains = {name: _mended(outcome, kind) - ap for kind, name in enumerate(_KINDS)}
-    gains["Miss"] = _mended(replace(outcome, truths=outcome.truths - outcome.missed)) - ap
+    gains = {name: _ap_with_fix(outcome, kind) - ap for kind, name in enumerate(_KINDS)}
+    gains["Miss"] = _ap_with_fix(replace(outcome, truths=outcome.truths - outcome.missed)) - ap
     ranked = replace(outcome, score=outcome.is_true.astype(np.float64))
     complete = replace(outcome, truths=outcome.truths - outcome.unmatched)
     return {
         "AP50": ap,
         **{name: max(gain, 0.0) for name, gain in gains.items()},  # the steps of the recall may take a little
-        "FalsePos": _mended(ranked) - ap,
-        "FalseNeg": _mended(complete) - ap,
+        "FalsePos": _ap_with_fix(ranked) - ap,
+        "FalseNeg": _ap_with_fix(complete) - ap,
     }
 
 
@@ -186,7 +186,7 @@ def _errors(overlaps: FloatArray, is_same: BoolArray, is_used: BoolArray) -> tup
     return kind, np.select(conditions[:2], [own.argmax(axis=1), other.argmax(axis=1)], _NONE)
 
 
-def _mended(outcome: _Outcome, kind: int | None = None) -> float:
+def _ap_with_fix(outcome: _Outcome, kind: int | None = None) -> float:
     """AP50 with all errors of a kind mended."""
     is_mended = outcome.kind == kind if kind is not None else np.zeros(len(outcome.kind), bool)
     is_cured = is_mended & (outcome.cure != _NONE)

@@ -14,7 +14,7 @@ from torch import nn
 from ablation.config.model import ModelConfig
 from ablation.config.schemas import RunConfig
 from ablation.data import semantic
-from ablation.data.coco.annotations import Contents
+from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.splits import SPLITS, locate
 from ablation.models import lazy, yacs
 from ablation.models.detector import Detector, SemanticHead
@@ -23,7 +23,7 @@ from ablation.models.locate import config_file, weights_file
 from ablation.records.errors import ConfigError
 
 
-def detector(config: RunConfig, contents: Contents) -> Detector:
+def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
     """The detector of a run: the model's config and overrides, fitted to the data and the schedule.
 
     Raises:
@@ -32,15 +32,15 @@ def detector(config: RunConfig, contents: Contents) -> Detector:
     _import(config.model.imports)
     path = config_file(config.model.config)
     weights = str(weights_file(config.model.weights) or config.model.weights)
-    where, workers = device(config.sweep.device), config.sweep.data_workers
+    where, workers = resolve_device(config.sweep.device), config.sweep.data_workers
     if path.suffix == ".py":
         cfg = lazy.file_config(path, config.model.overrides)
-        lazy.fitted(cfg, contents, config.schedule)
+        lazy.adapt_config(cfg, contents, config.schedule)
         clip = config.schedule.clip_norm
         found: Detector = lazy.LazyDetector(cfg, device=where, weights=weights, workers=workers, clip_norm=clip)
     else:
         node = yacs.file_config(path, config.model.overrides)
-        yacs.fitted(node, contents, config.schedule)
+        yacs.adapt_config(node, contents, config.schedule)
         node.SEED = config.seed
         node.MODEL.DEVICE, node.MODEL.WEIGHTS, node.DATALOADER.NUM_WORKERS = where, weights, workers
         node.freeze()
@@ -80,7 +80,7 @@ def _check_semantic(config: RunConfig, found: Detector, head: SemanticHead) -> N
                 "dataset.train_sem_seg and dataset.test_sem_seg, dataset=coco with dataset.sem_seg=true, or another "
                 "model."
             )
-        values = [value for value in semantic.look(split).values if value != head.ignore_value]
+        values = [value for value in semantic.scan_labels(split).values if value != head.ignore_value]
         if values and max(values) >= head.classes:
             raise ConfigError(
                 f"model={model} labels {head.classes} classes, 0 to {head.classes - 1} (and {head.ignore_value} for "
@@ -120,7 +120,7 @@ def probe_levels(model: Mapping[str, Any]) -> Levels:
     return noise_levels(yacs.untrained(yacs.file_config(path, group.overrides)))
 
 
-def device(name: str) -> str:
+def resolve_device(name: str) -> str:
     """cpu or cuda: what `sweep.device` stands for on this machine."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ablation.data.loaders import Feed, Mapper
+from ablation.data.loaders import LoaderConfig, Mapper
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Detector(ABC):
     has_keypoints: bool
     semantic: SemanticHead | None
     oks_sigmas: tuple[float, ...]
-    feed: Feed
+    feed: LoaderConfig
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -73,7 +73,7 @@ class Detector(ABC):
         """Write the config, as YAML, for a reader and for detectron2."""
 
 
-def clipped(optimizer: Optimizer, norm: float, norm_type: float = 2.0) -> Optimizer:
+def with_gradient_clipping(optimizer: Optimizer, norm: float, norm_type: float = 2.0) -> Optimizer:
     """The optimiser, which first scales each parameter's gradient down to the norm.
 
     The same bits as detectron2's clipping, `torch.nn.utils.clip_grad_norm_` for one parameter after the other, in
@@ -99,7 +99,7 @@ def _clip(grads: list[Tensor], norm: float, norm_type: float) -> None:
     torch._foreach_mul_(grads, list(scales.unbind()))
 
 
-def refused(error: Exception) -> str:
+def build_error_message(error: Exception) -> str:
     """What detectron2 said when it could not build a model."""
     return (
         f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and model.overrides."

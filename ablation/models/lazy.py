@@ -18,11 +18,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ablation.config.keys import flattened
+from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
-from ablation.data.coco.annotations import Contents
-from ablation.data.loaders import Feed, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, clipped, refused
+from ablation.data.coco.annotations import AnnotationSummary
+from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
 from ablation.records.atomic import replacing
 from ablation.records.errors import ConfigError
 
@@ -56,7 +56,7 @@ class LazyDetector(Detector):
         sigmas = evaluator.get("kpt_oks_sigmas") if isinstance(evaluator, DictConfig) else None
         self.oks_sigmas = tuple(sigmas or ())
         loader = cfg.dataloader.train
-        self.feed = Feed(
+        self.feed = LoaderConfig(
             loader.total_batch_size,
             filters_empty=loader.dataset.get("filter_empty", True),
             groups_by_aspect=loader.get("aspect_ratio_grouping", True),
@@ -69,14 +69,14 @@ class LazyDetector(Detector):
         try:
             model: nn.Module = instantiate(self.cfg.model)
         except BUILD_ERRORS as error:
-            raise ConfigError(refused(error)) from error
+            raise ConfigError(build_error_message(error)) from error
         return model.to(self._device)
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
         described = copy.deepcopy(self.cfg.optimizer)
         described.params.model = model
         optimizer: Optimizer = instantiate(described)
-        return clipped(optimizer, self._clip_norm) if self._clip_norm is not None else optimizer
+        return with_gradient_clipping(optimizer, self._clip_norm) if self._clip_norm is not None else optimizer
 
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
         multiplier = instantiate(self.cfg.lr_multiplier)
@@ -104,7 +104,7 @@ class LazyDetector(Detector):
             LazyConfig.save(self.cfg, str(temporary))
 
 
-def fitted(cfg: DictConfig, contents: Contents, schedule: ScheduleConfig) -> None:
+def adapt_config(cfg: DictConfig, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
     """Fit a config to the classes and the annotations of the data, and to the schedule."""
     for key in _CLASSES:
         if isinstance(_selected(cfg, key), int):
@@ -135,7 +135,7 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
     for key, (file, name) in _USUAL.items():
         if key not in cfg:
             cfg[key] = _of_the_zoo(file)[name]
-    for key, value in flattened(overrides).items():
+    for key, value in flatten(overrides).items():
         parent = key.rpartition(".")[0]
         if parent and not isinstance(_selected(cfg, parent), DictConfig):
             raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
@@ -149,7 +149,7 @@ def _of_the_zoo(file: str) -> Any:
     return model_zoo.get_config(file)
 
 
-def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Contents) -> None:
+def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:
     loader, optimizer = cfg.dataloader.train, cfg.optimizer
     if schedule.batch_size is not None:
         # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.

@@ -17,11 +17,11 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ablation.config.keys import flattened
+from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
-from ablation.data.coco.annotations import Contents
-from ablation.data.loaders import Feed, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, clipped, refused
+from ablation.data.coco.annotations import AnnotationSummary
+from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
 from ablation.records.errors import ConfigError
@@ -44,7 +44,7 @@ class YacsDetector(Detector):
         self.has_keypoints = cfg.MODEL.KEYPOINT_ON
         self.semantic = _semantic_head(cfg)
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
-        self.feed = Feed(
+        self.feed = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -55,7 +55,7 @@ class YacsDetector(Detector):
         try:
             model: nn.Module = build_model(self.cfg)
         except BUILD_ERRORS as error:
-            raise ConfigError(refused(error)) from error
+            raise ConfigError(build_error_message(error)) from error
         return model
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
@@ -66,7 +66,7 @@ class YacsDetector(Detector):
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return clipped(build_optimizer(cfg, model), clip.CLIP_VALUE, clip.NORM_TYPE)
+        return with_gradient_clipping(build_optimizer(cfg, model), clip.CLIP_VALUE, clip.NORM_TYPE)
 
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
         scheduler: LRScheduler = build_lr_scheduler(self.cfg, optimizer)
@@ -90,7 +90,7 @@ class YacsDetector(Detector):
         write_text(path, self.cfg.dump())
 
 
-def fitted(cfg: CfgNode, contents: Contents, schedule: ScheduleConfig) -> None:
+def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
     """Fit a config to the classes and the annotations of the data, and to the schedule."""
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
     cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
@@ -112,7 +112,7 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
     cfg = get_cfg()
     try:
         cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
-        for key, value in flattened(overrides).items():
+        for key, value in flatten(overrides).items():
             cfg.merge_from_list([key, value])
     except (KeyError, AssertionError, ValueError, AttributeError) as error:
         raise ConfigError(f"{path} with model.overrides={dict(overrides)} is refused: {error}.") from error
@@ -134,7 +134,7 @@ def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
     return SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, cfg.MODEL.META_ARCHITECTURE == "PanopticFPN")
 
 
-def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Contents) -> None:
+def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:
     if schedule.batch_size is not None:
         # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.
         solver.BASE_LR *= schedule.batch_size / solver.IMS_PER_BATCH

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ablation.config.compose import composed
-from ablation.config.messages import told_errors
+from ablation.config.compose import compose_config
+from ablation.config.messages import exit_on_user_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +35,7 @@ change nothing here. Any override of `python -m ablation.run` is taken, but no s
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the figure and print the SNR of each level; what a user can mend ends in one message and status 1."""
     given = _parser().parse_intermixed_args(arguments)
-    with told_errors():
+    with exit_on_user_error():
         preview(given.overrides, image=given.image, out=given.out, min_score=given.score)
 
 
@@ -55,7 +55,7 @@ def preview(
     from ablation.data.survey import survey
     from ablation.sweep.identity import identify
 
-    config = always_acting(composed(overrides))
+    config = with_noise_in_evaluation(compose_config(overrides))
     survey(config.dataset)
     folder = out or Path(config.sweep.root) / "preview" / identify(config).run_id
     _quieten()
@@ -75,7 +75,7 @@ def preview(
     return path
 
 
-def always_acting(config: RunConfig) -> RunConfig:
+def with_noise_in_evaluation(config: RunConfig) -> RunConfig:
     """The configuration with its noise in every evaluation pass.
 
     Raises:

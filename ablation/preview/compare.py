@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import check
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import Mapper, register
 from ablation.data.splits import locate, prepare
-from ablation.models import build as models
+from ablation.models.build import bottom_up, build_detector, noise_levels
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights
 from ablation.records.errors import DataError
@@ -78,8 +78,8 @@ def observe(config: RunConfig, file: Path | None = None) -> Observation:
         AblationError: the image, the weights or the data cannot be read, or the noise never acts.
     """
     prepare(config.dataset)
-    contents = check(locate(config.dataset, "train"))
-    detector = models.detector(config, contents)
+    contents = check_annotations_file(locate(config.dataset, "train"))
+    detector = build_detector(config, contents)
     entry = _first_with_objects(config) if file is None else {"file_name": str(file), "image_id": file.name}
     image, inputs = _read(
         detector.mapper(register(locate(config.dataset, "test")), augmented=False, annotated=False), entry
@@ -100,21 +100,21 @@ def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> 
         NoiseNotApplied: some level was never perturbed.
     """
     with torch.no_grad():
-        with captured(model, noise) as clean:
+        with capture_features(model, noise) as clean:
             before = model([inputs])[0]["instances"]
         # Hooks act in the order of their registration: those that look come after those that perturb.
-        with Injection(model, noise, phase="eval") as injection, captured(model, noise) as noisy:
+        with Injection(model, noise, phase="eval") as injection, capture_features(model, noise) as noisy:
             after = model([inputs])[0]["instances"]
     injection.check_applied()
     telemetry, size = injection.telemetry(), inputs["image"].shape[-2:]
-    levels = models.noise_levels(model)
+    levels = noise_levels(model)
     order = [level for level in (*levels.outputs, *levels.stages) if level in telemetry]
     views = (_view(level, clean.of(level, size), noisy.of(level, size), telemetry[level]) for level in order)
     return Comparison(before.to("cpu"), after.to("cpu"), tuple(views))
 
 
 @dataclass
-class Captured:
+class CapturedFeatures:
     """features: N×C×H×W by level, of the last forward pass; padded: height and width of its input in pixels."""
 
     features: dict[str, Tensor] = field(default_factory=dict)
@@ -128,12 +128,12 @@ class Captured:
 
 
 @contextlib.contextmanager
-def captured(model: Any, noise: NoiseConfig) -> Iterator[Captured]:
+def capture_features(model: Any, noise: NoiseConfig) -> Iterator[CapturedFeatures]:
     """Every level's features where the noise acts on them, caught in each forward pass inside the block."""
-    found = Captured()
+    found = CapturedFeatures()
     handles = [model.backbone.register_forward_pre_hook(partial(_keep_padded, found))]
-    for level in models.noise_levels(model).stages:
-        stage = getattr(models.bottom_up(model), level)
+    for level in noise_levels(model).stages:
+        stage = getattr(bottom_up(model), level)
         handles.append(stage.register_forward_hook(partial(_keep_stage, found, level)))
     if noise.destination == "both":
         handles.append(model.backbone.register_forward_hook(partial(_keep_outputs, found)))
@@ -147,21 +147,23 @@ def captured(model: Any, noise: NoiseConfig) -> Iterator[Captured]:
             handle.remove()
 
 
-def _keep_padded(found: Captured, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
+def _keep_padded(found: CapturedFeatures, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
     found.padded = tuple(arguments[0].shape[-2:])
 
 
-def _keep_stage(found: Captured, level: str, _module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> None:
+def _keep_stage(
+    found: CapturedFeatures, level: str, _module: nn.Module, _arguments: tuple[Any, ...], output: Tensor
+) -> None:
     found.features[level] = output
 
 
 def _keep_outputs(
-    found: Captured, _module: nn.Module, _arguments: tuple[Any, ...], output: Mapping[str, Tensor]
+    found: CapturedFeatures, _module: nn.Module, _arguments: tuple[Any, ...], output: Mapping[str, Tensor]
 ) -> None:
     found.features.update(output)
 
 
-def _keep_received(found: Captured, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
+def _keep_received(found: CapturedFeatures, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
     found.features.update(arguments[1])  # both consumers of detectron2 take (images, features, ...)
 
 

@@ -31,7 +31,7 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TaskResult:
     """What became of a task: its result, or why there is none. seconds: wall clock of the last attempt."""
 
     task: Task
@@ -53,7 +53,7 @@ class Limits:
     is_joint: bool = False
 
 
-class Watcher(Protocol):
+class PoolCallback(Protocol):
     """Whoever shows what happens."""
 
     def started(self, name: str) -> None:
@@ -62,7 +62,7 @@ class Watcher(Protocol):
     def progressed(self, name: str, update: Progress) -> None:
         """A task told how far it is."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: TaskResult) -> None:
         """A task has its outcome."""
 
     def stopping(self, is_killing: bool) -> None:
@@ -110,8 +110,8 @@ def launch(
     tasks: Sequence[Task],
     slots: Sequence[Mapping[str, str]],
     limits: Limits,
-    watcher: Watcher | None = None,
-) -> list[Outcome]:
+    watcher: PoolCallback | None = None,
+) -> list[TaskResult]:
     """Run all tasks, at most one per slot at a time, and return their outcomes in the order of the tasks.
 
     slots: one mapping of environment variables per place (CUDA_VISIBLE_DEVICES names its GPU).
@@ -126,18 +126,18 @@ class _Pool:
         tasks: Sequence[Task],
         slots: Sequence[Mapping[str, str]],
         limits: Limits,
-        watcher: Watcher | None,
+        watcher: PoolCallback | None,
     ) -> None:
         self._waiting = deque((index, task, 0) for index, task in enumerate(tasks))
         self._free = deque(slots)
         self._limits = limits
         self._watcher = watcher
         self._running: dict[int, _Worker] = {}
-        self._outcomes: dict[int, Outcome] = {}
+        self._outcomes: dict[int, TaskResult] = {}
         self._failures = 0
         self._signals = self._told = 0
 
-    def run(self) -> list[Outcome]:
+    def run(self) -> list[TaskResult]:
         with self._signals_handled():
             while self._running or (self._waiting and not self._is_stopping()):
                 while self._waiting and self._free and not self._is_stopping():
@@ -148,7 +148,7 @@ class _Pool:
                 if self._watcher:
                     self._watcher.ticked()
         for index, task, _ in self._waiting:
-            self._outcomes[index] = Outcome(task, failure=self._not_started())
+            self._outcomes[index] = TaskResult(task, failure=self._not_started())
         return [self._outcomes[index] for index in sorted(self._outcomes)]
 
     def _start(self, index: int, task: Task, attempt: int) -> None:
@@ -200,7 +200,7 @@ class _Pool:
             for other in self._running.values():
                 other.is_given_up = True
                 other.process.kill()
-        outcome = Outcome(worker.task, worker.result, failure, time.monotonic() - worker.started)
+        outcome = TaskResult(worker.task, worker.result, failure, time.monotonic() - worker.started)
         self._outcomes[index] = outcome
         if self._watcher:
             self._watcher.ended(outcome)

@@ -25,13 +25,13 @@ class Progress:
 _listener: Callable[[Progress], None] | None = None
 
 
-def listen(listener: Callable[[Progress], None] | None) -> None:
+def set_listener(listener: Callable[[Progress], None] | None) -> None:
     """Name who in this process is told; None for nobody, which is how a process starts."""
     global _listener  # noqa: PLW0603 - one process, one watcher
     _listener = listener
 
 
-def tell(progress: Progress) -> None:
+def report_progress(progress: Progress) -> None:
     """Tell the watcher, if there is one."""
     if _listener is not None:
         _listener(progress)

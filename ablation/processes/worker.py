@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.processes import progress
-from ablation.records.failure import failure_of
+from ablation.records.failure import failure_from
 
 _GRACE = 60.0  # seconds that a process may take to save its checkpoint after SIGTERM
 
@@ -44,12 +44,12 @@ def work(connection: Connection, task: Task, slot: Mapping[str, str], folder: st
     os.environ.update(slot)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
     _stop_with(connection)
-    progress.listen(lambda update: _send(connection, "progress", update))
+    progress.set_listener(lambda update: _send(connection, "progress", update))
     try:
         _print_to(task.log)
         result = task.function(*task.arguments)
     except Exception as error:
-        _send(connection, "failure", failure_of(error, task.log))
+        _send(connection, "failure", failure_from(error, task.log))
         with contextlib.suppress(OSError):  # of a disk that is full
             traceback.print_exc()
     else:

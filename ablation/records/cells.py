@@ -50,7 +50,7 @@ def read_cells(path: Path) -> list[Cell]:
     return cells
 
 
-def readable(value: Any) -> Any:
+def format_factor(value: Any) -> Any:
     """A factor's value as a table shows it: numbers stay, lists join by plus ([p2, p3] is p2+p3), null is "null"."""
     match value:
         case bool():
@@ -60,6 +60,6 @@ def readable(value: Any) -> Any:
         case None:
             return "null"
         case list() | tuple():
-            return "+".join(str(readable(v)) for v in value) or "[]"
+            return "+".join(str(format_factor(v)) for v in value) or "[]"
         case _:
             return json.dumps(value, sort_keys=True, default=str)

@@ -31,7 +31,7 @@ _ADVICE = {
 }
 
 
-def failure_of(error: Exception, log: Path) -> Failure:
+def failure_from(error: Exception, log: Path) -> Failure:
     """What went wrong, by kind, with the advice that fits."""
     if isinstance(error, RunError):
         advice = _ADVICE.get(error.kind, "Repeat the same command; finished runs are skipped.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.records.atomic import write_text
-from ablation.records.cells import readable
+from ablation.records.cells import format_factor
 from ablation.records.errors import RecordError
 
 
@@ -33,7 +33,7 @@ def commands(path: Path) -> tuple[str, ...]:
 def refusals(path: Path) -> tuple[str, ...]:
     """What the last command asked for and cannot run, each with its reason."""
     cells = _given(path)[-1].get("invalid", []) if _given(path) else []
-    named = ((" ".join(f"{k}={readable(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
+    named = ((" ".join(f"{k}={format_factor(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
     return tuple(f"{factors}: {reason}" for factors, reason in named)
 
 

@@ -56,7 +56,7 @@ def read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
         raise RecordError(f"{path} is not a {kind.__name__} of schema {SCHEMA_VERSION}: {error}") from error
 
 
-def whole_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+def try_read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
     """Read a record; None when there is none that can be read. Whoever does the work anew sets a torn one aside."""
     try:
         return read_record(path, kind)

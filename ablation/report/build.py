@@ -25,7 +25,7 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     Raises:
         AblationError: a folder is no sweep.
     """
-    from ablation.report import tensorboard as dashboard
+    from ablation.report import tensorboard
     from ablation.report.loading.sweep import load_sweeps
 
     given = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(f) for f in folders]
@@ -34,7 +34,7 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
 
     findings = Findings.of(sweep)
     if out is None and len(sweep.folders) == 1:
-        dashboard.write(sweep)
+        tensorboard.write(sweep)
     return findings, _write(findings, Path(out) if out else _default_out(given))
 
 

@@ -27,8 +27,8 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
-from ablation.records.storage import whole_record
-from ablation.report.loading.factors import SIGMA, shown
+from ablation.records.storage import try_read_record
+from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.findings import shown_factors
 
@@ -61,7 +61,7 @@ class _Session:
 def write(sweep: Sweep) -> list[Path]:
     """Bring the event files of a sweep of one folder up to date; returns those that were written."""
     paths = SweepPaths(sweep.folder)
-    trainings = {t: whole_record(paths.training(t).record, TrainingRecord) for t in set(sweep.runs["training_id"])}
+    trainings = {t: try_read_record(paths.training(t).record, TrainingRecord) for t in set(sweep.runs["training_id"])}
     sessions = list(_sessions(sweep, paths, trainings))
     files = {session.folder / FILE: _event(session) for session in sessions}
     charts = _layout(sweep, [training for training in trainings.values() if training])
@@ -76,7 +76,7 @@ def _sessions(sweep: Sweep, paths: SweepPaths, trainings: Mapping[str, TrainingR
     """
     values, placed = _values(sweep), set()
     for run_id, training_id in dict.fromkeys(zip(sweep.runs["run_id"], sweep.runs["training_id"], strict=True)):
-        training, run = trainings[training_id], whole_record(paths.run(run_id).record, RunRecord)
+        training, run = trainings[training_id], try_read_record(paths.run(run_id).record, RunRecord)
         losses = {name: training.losses[name] for name in LOSSES if name in training.losses} if training else {}
         last = max(training.iterations - 1, 0) if training else 0
         if training_id not in placed:
@@ -110,7 +110,7 @@ def _merged(names: Sequence[str], columns: Sequence[set[Any]], texts: set[str]) 
     for name, values in zip(names, columns, strict=True):
         first = next(iter(values))
         if name in texts:
-            yield name, shown(first) if len(values) == 1 else "any"
+            yield name, format_value(first) if len(values) == 1 else "any"
         elif len(values) == 1 and first == first:  # noqa: PLR0124 - NaN: only measured, no number to filter by
             yield name, float(first)
 

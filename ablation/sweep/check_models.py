@@ -13,7 +13,7 @@ from ablation.records.errors import AblationError
 from ablation.sweep.plan import InvalidCell, Plan, PlannedCell, first_reasons
 
 
-def probed(planned: Plan) -> Plan:
+def check_models(planned: Plan) -> Plan:
     """Build each distinct model once, without its weights, and move what cannot run to the invalid cells.
 
     Before anything is trained this finds levels that the model does not produce and configs that detectron2

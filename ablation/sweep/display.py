@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from ablation.processes.launch import Outcome, Watcher
+from ablation.processes.launch import PoolCallback, TaskResult
 from ablation.processes.progress import Progress
 
 _LINE_EVERY = 30.0  # seconds between two plain lines about one run
@@ -21,7 +21,7 @@ _STOPPING = {
 
 
 @contextlib.contextmanager
-def watching(total: int) -> Iterator[Watcher]:
+def show_progress(total: int) -> Iterator[PoolCallback]:
     """A watcher for `total` tasks that fits where the output goes."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -39,7 +39,7 @@ class _Counter:
         self.started = time.monotonic()
         self.running: dict[str, Progress | None] = {}
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: TaskResult) -> None:
         self.running.pop(outcome.task.name, None)
         if outcome.failure is None:
             self.done += 1
@@ -69,9 +69,9 @@ class _Lines:
     def progressed(self, name: str, update: Progress) -> None:
         if time.monotonic() - self._last[name] >= _LINE_EVERY:
             self._last[name] = time.monotonic()
-            self._say(f"{name}: {_told(update)}")
+            self._say(f"{name}: {_format_progress(update)}")
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: TaskResult) -> None:
         self._counter.end(outcome)
         self._say(f"{_verdict(outcome)} ({self._counter})")
 
@@ -95,7 +95,7 @@ class _LiveTable:
     def progressed(self, name: str, update: Progress) -> None:
         self._counter.running[name] = update
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: TaskResult) -> None:
         self._counter.end(outcome)
         self._live.console.print(_verdict(outcome), markup=False, highlight=False)
 
@@ -134,7 +134,7 @@ def _cells(update: Progress) -> tuple[str, str, str, str, str]:
     )
 
 
-def _told(update: Progress) -> str:
+def _format_progress(update: Progress) -> str:
     stage, done, rate, loss, left = _cells(update)
     return (
         f"{stage} {done}"
@@ -144,7 +144,7 @@ def _told(update: Progress) -> str:
     )
 
 
-def _verdict(outcome: Outcome) -> str:
+def _verdict(outcome: TaskResult) -> str:
     name, failure = outcome.task.name, outcome.failure
     if failure is None:
         return f"{name}: done in {clock(outcome.seconds)}"

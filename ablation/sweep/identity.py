@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ablation.config.keys import flattened
+from ablation.config.keys import flatten
 from ablation.config.noise import Phase
 from ablation.config.schemas import RunConfig
 from ablation.data.splits import fingerprint
@@ -91,7 +91,7 @@ def _slug(config: RunConfig, noisy: bool) -> str:
         return f"baseline-s{config.seed}"
     noise = config.noise
     strength = {"sigma": noise.sigma} if noise.sigma is not None else {}
-    given = strength | {k: v for k, v in flattened(noise.params).items() if v is not None}
+    given = strength | {k: v for k, v in flatten(noise.params).items() if v is not None}
     levels = "" if noise.levels == "all" else "-" + "".join(sorted(noise.levels))
     numbers = "".join(f"-{key}{value:g}" for key, value in given.items() if isinstance(value, (int, float)))
     return f"{noise.type}{numbers}{levels}-s{config.seed}"

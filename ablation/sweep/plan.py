@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from ablation.config.base import NAME_LENGTH
-from ablation.config.keys import flattened
-from ablation.config.schemas import RunConfig, validated
+from ablation.config.keys import flatten
+from ablation.config.schemas import RunConfig, validate_config
 from ablation.data.survey import Survey, survey
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
-from ablation.records.storage import whole_record
+from ablation.records.storage import try_read_record
 from ablation.sweep.identity import identify
 
 
 @dataclass(frozen=True)
-class Asked:
+class RequestedCell:
     """One cell as the command asked for it.
 
     overrides: Hydra overrides that compose it; factors: the swept keys and values as typed;
@@ -124,8 +124,8 @@ class Plan:
 
     def _estimate(self, workers: int) -> str:
         folders = [self.paths.training(name) for name in self.completed_trainings or self._other_trainings()]
-        trained = {f.folder.name: r for f in folders if (r := whole_record(f.record, TrainingRecord))}
-        runs = (whole_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
+        trained = {f.folder.name: r for f in folders if (r := try_read_record(f.record, TrainingRecord))}
+        runs = (try_read_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
         trainings = [r.seconds for r in trained.values() if r.seconds and r.status is Status.COMPLETED]
         evaluations = [_evaluation_seconds(run, trained.get(run.training_id)) for run in runs if run]
         left = len(self.trainings) - len(self.completed_trainings)
@@ -142,7 +142,7 @@ def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> floa
     return (run.finished or 0.0) - max(run.started or 0.0, trained)
 
 
-def plan(asked: Iterable[Asked]) -> Plan:
+def plan(asked: Iterable[RequestedCell]) -> Plan:
     """Validate and identify every cell, and look up what is done.
 
     Raises:
@@ -168,15 +168,15 @@ def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
     return "\n".join(reasons[: most - 1] + more if more else reasons)
 
 
-def _planned(asked: Asked, surveys: dict[str, Survey]) -> PlannedCell:
-    config = validated(asked.composed)
+def _planned(asked: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
+    config = validate_config(asked.composed)
     found = survey(config.dataset)
     check_corruptions(config)
     ids = identify(config)
     if found is not None:
         surveys[config.dataset.name] = found
     noise = config.noise.build()
-    flat = flattened({k: v for k, v in asked.composed.items() if k != "sweep"})
+    flat = flatten({k: v for k, v in asked.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
     settings = {**asked.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
     cell = Cell(ids.run_id, ids.training_id, asked.factors, settings, 0.0 if noise is None else noise.sigma)
@@ -196,7 +196,7 @@ def _folder(cells: Sequence[PlannedCell]) -> Path:
 
 def is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
     """Whether there is a record of that kind at the path, whole and of a completed stage."""
-    record = whole_record(path, kind)
+    record = try_read_record(path, kind)
     return record is not None and record.status is Status.COMPLETED
 
 

@@ -20,9 +20,9 @@ from ablation.records.errors import AblationError, RecordError
 from ablation.records.failure import Failure
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import read_record, whole_record, write_record
-from ablation.sweep.check_models import probed
-from ablation.sweep.plan import Asked, InvalidCell, Plan, PlannedCell, is_completed, plan
+from ablation.records.storage import read_record, try_read_record, write_record
+from ablation.sweep.check_models import check_models
+from ablation.sweep.plan import InvalidCell, Plan, PlannedCell, RequestedCell, is_completed, plan
 
 Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
 
@@ -31,7 +31,7 @@ class SweepFailed(AblationError):
     """Some runs of the sweep have no result; the others do."""
 
 
-def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, arguments: Sequence[str]) -> None:
+def run_sweep(asked: Iterable[RequestedCell], launch_runs: Launch, *, workers: int, arguments: Sequence[str]) -> None:
     """Plan, run what is left, report.
 
     launch_runs: runs cells and returns a failure or None for each; workers: how many it runs at a time.
@@ -43,7 +43,7 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
     planned = plan(asked)
     if not planned.cells[0].config.sweep.dry_run:
         _check_writable(planned.paths.folder)
-    planned = probed(planned)
+    planned = check_models(planned)
     name = planned.paths.folder.name
     console.print(f"[bold]{name}[/bold]: {planned.describe(workers)}")
     for data, survey in planned.surveys.items():
@@ -55,10 +55,10 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
     if planned.cells[0].config.sweep.dry_run:
         return
     _check_versions(planned)
-    _remember(planned, arguments)
+    _append_history(planned, arguments)
     try:
-        _work(planned, launch_runs, console)
-        _tell(planned, console)
+        _run_waves(planned, launch_runs, console)
+        _write_report(planned, console)
     except OSError as error:
         raise AblationError(
             f"{error.filename or planned.paths.folder} cannot be written: {error.strerror}. Mend that and repeat the "
@@ -66,26 +66,28 @@ def conduct(asked: Iterable[Asked], launch_runs: Launch, *, workers: int, argume
         ) from error
 
 
-def _work(planned: Plan, launch_runs: Launch, console: Console) -> None:
+def _run_waves(planned: Plan, launch_runs: Launch, console: Console) -> None:
     """Run what is left: one run for each training first, then those that share one."""
     leading, sharing = planned.waves
-    failures = _work_through(planned.paths, leading, launch_runs, console)
+    failures = _run_until_done(planned.paths, leading, launch_runs, console)
     if not _is_stopped(failures):
         # What its training cannot give, no run that shares it can; it is not tried once more for each of them.
         lost = {one.cell.training_id: failure for one, failure in failures if not _is_trained(planned.paths, one)}
         for one in sharing:
             if failure := lost.get(one.cell.training_id):
-                _account(planned.paths, one, replace(failure, message=f"Its training failed: {failure.message}"))
+                _record_lost_run(
+                    planned.paths, one, replace(failure, message=f"Its training failed: {failure.message}")
+                )
         left = [one for one in sharing if one.cell.training_id not in lost]
         if leading and left:
             console.print(f"Evaluations left, of trainings that are done now: {len(left)}.")
-        _work_through(planned.paths, left, launch_runs, console)
+        _run_until_done(planned.paths, left, launch_runs, console)
 
 
 _Failures = list[tuple[PlannedCell, Failure]]
 
 
-def _work_through(paths: SweepPaths, left: Sequence[PlannedCell], launch_runs: Launch, console: Console) -> _Failures:
+def _run_until_done(paths: SweepPaths, left: Sequence[PlannedCell], launch_runs: Launch, console: Console) -> _Failures:
     """Run cells to their end, waiting for those that another command is at work on; the failures among them."""
     failures: _Failures = []
     while left:
@@ -94,13 +96,13 @@ def _work_through(paths: SweepPaths, left: Sequence[PlannedCell], launch_runs: L
             if failure is not None and failure.kind == "busy":
                 busy.append(one)
                 continue
-            _account(paths, one, failure)
+            _record_lost_run(paths, one, failure)
             failures += [(one, failure)] if failure is not None else []
         if _is_stopped(failures):
             return failures
         if busy:
             console.print(f"Waiting for {len(busy)} runs that another command is at work on.")
-        left = _released(paths, busy)
+        left = _wait_for_locks(paths, busy)
     return failures
 
 
@@ -113,7 +115,7 @@ def _is_trained(paths: SweepPaths, one: PlannedCell) -> bool:
     return is_completed(paths.training(one.cell.training_id).record, TrainingRecord)
 
 
-def _released(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[PlannedCell]:
+def _wait_for_locks(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[PlannedCell]:
     """Wait until nobody else works on these runs; those that are still not done then."""
     for one in busy:
         for lock in (paths.training(one.cell.training_id).lock, paths.run(one.cell.run_id).lock):
@@ -143,11 +145,11 @@ def _environments(paths: SweepPaths, cells: Iterable[Cell]) -> Iterator[Mapping[
     """What computed the results that a report of these cells would hold, and the checkpoints that would go on."""
     trainings = {cell.training_id: paths.training(cell.training_id) for cell in cells}
     for run_id in {cell.run_id for cell in cells}:
-        run = whole_record(paths.run(run_id).record, RunRecord)
+        run = try_read_record(paths.run(run_id).record, RunRecord)
         if run is not None and run.status is Status.COMPLETED:
             yield run.environment
     for training_id, folder in trainings.items():
-        training = whole_record(paths.training(training_id).record, TrainingRecord)
+        training = try_read_record(paths.training(training_id).record, TrainingRecord)
         if training is not None and (training.status is Status.COMPLETED or folder.checkpoint.exists()):
             yield training.environment
 
@@ -165,14 +167,14 @@ def _unwritable(folder: Path, reason: str) -> AblationError:
     return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with sweep.root=...")
 
 
-def _remember(planned: Plan, arguments: Sequence[str]) -> None:
+def _append_history(planned: Plan, arguments: Sequence[str]) -> None:
     """Add the command and its cells to what the sweep folder has been asked for."""
     paths = planned.paths
     try:
         paths.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(paths.lock):
-            cells = {_key(cell): _answering(cell, planned) for cell in read_cells(paths.cells)}
-            cells |= {_key(p.cell): p.cell for p in planned.cells}
+            cells = {_cell_key(cell): _with_primary_metric(cell, planned) for cell in read_cells(paths.cells)}
+            cells |= {_cell_key(p.cell): p.cell for p in planned.cells}
             write_cells(paths.cells, list(cells.values()))
             invalid = [{"factors": cell.factors, "reason": cell.reason} for cell in planned.invalid]
             entry = {
@@ -187,19 +189,19 @@ def _remember(planned: Plan, arguments: Sequence[str]) -> None:
         raise _unwritable(paths.folder, str(error.strerror)) from error
 
 
-def _key(cell: Cell) -> str:
+def _cell_key(cell: Cell) -> str:
     """What was asked, but for how it is evaluated, which changes what is said about a run and not the run."""
     asked = {key: value for key, value in cell.config.items() if not key.startswith("evaluation.")}
     return json.dumps([cell.run_id, asked], sort_keys=True)
 
 
-def _answering(cell: Cell, planned: Plan) -> Cell:
+def _with_primary_metric(cell: Cell, planned: Plan) -> Cell:
     """An earlier command's cell, as the present one reports it: a report is about one primary metric."""
     metric = planned.cells[0].config.evaluation.primary_metric
     return replace(cell, config={**cell.config, "evaluation.primary_metric": metric})
 
 
-def _account(paths: SweepPaths, one: PlannedCell, failure: Failure | None) -> None:
+def _record_lost_run(paths: SweepPaths, one: PlannedCell, failure: Failure | None) -> None:
     """Write the record that a process could not write because it died."""
     run, training = paths.run(one.cell.run_id), paths.training(one.cell.training_id)
     lost = failure or Failure("exit", "The process ended without a record.", "Repeat the same command.")
@@ -233,7 +235,7 @@ def _ended(paths: RunPaths | TrainingPaths, blank: RunRecord | TrainingRecord) -
     return blank if begun is None else replace(begun, status=blank.status, error=blank.error, finished=time.time())
 
 
-def _tell(planned: Plan, console: Console) -> None:
+def _write_report(planned: Plan, console: Console) -> None:
     from ablation.report.build import build
     from ablation.report.document.tables import summary
 

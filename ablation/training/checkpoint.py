@@ -15,7 +15,7 @@ from ablation.records.atomic import write_text
 logger = logging.getLogger(__name__)
 
 
-def read_in_turn(path: Path) -> dict[str, Any] | None:
+def load_checkpoint(path: Path) -> dict[str, Any] | None:
     """The checkpoint; rank 0 looks first, so that the others find a torn one set aside."""
     if comm.is_main_process():
         state = _read(path)
@@ -38,7 +38,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     return state
 
 
-def forget_after(metrics: Path, iteration: int) -> None:
+def truncate_metrics(metrics: Path, iteration: int) -> None:
     """Drop the lines that an interrupted training wrote after its checkpoint; it will write them again."""
     if not metrics.exists():
         return

@@ -18,13 +18,13 @@ import torch
 from detectron2.utils import comm
 from torch import distributed
 
-from ablation.config.schemas import RunConfig, validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import RunConfig, validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.splits import locate
-from ablation.models import build as models
+from ablation.models.build import build_detector, resolve_device
 from ablation.models.weights import save_weights
 from ablation.processes import launch, progress
-from ablation.processes.launch import Limits, Outcome
+from ablation.processes.launch import Limits, TaskResult
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 from ablation.records.errors import ConfigError, RunError
@@ -48,9 +48,9 @@ def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
-    slots = _slots(count, models.device(config.sweep.device))
+    slots = _slots(count, resolve_device(config.sweep.device))
     arguments = (config.model_dump(), paths.folder, count, address)
-    tasks = [Task(f"rank {rank}", train_as, (rank, *arguments), paths.log) for rank in range(count)]
+    tasks = [Task(f"rank {rank}", train_rank, (rank, *arguments), paths.log) for rank in range(count)]
     launch.preload(["ablation.processes.preload"])
     relay = _Relay()
     outcomes = launch.launch(tasks, slots, Limits(is_joint=True), relay)
@@ -89,9 +89,9 @@ class _Relay:
 
     def progressed(self, name: str, update: Progress) -> None:
         if name == "rank 0":
-            progress.tell(update)
+            progress.report_progress(update)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: TaskResult) -> None:
         if outcome.failure is not None:
             self.failures.append(outcome.failure)
 
@@ -102,15 +102,15 @@ class _Relay:
         pass
 
 
-def train_as(rank: int, composed: Mapping[str, Any], folder: Path, count: int, address: str) -> dict[str, Any] | None:
+def train_rank(rank: int, composed: Mapping[str, Any], folder: Path, count: int, address: str) -> dict[str, Any] | None:
     """In the process of a rank: train with the others; rank 0 saves the weights and says what was done."""
-    config, paths = validated(composed), TrainingPaths(folder)
+    config, paths = validate_config(composed), TrainingPaths(folder)
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)  # into the training's log
     torch.set_num_threads(config.sweep.threads)
-    backend = "nccl" if models.device(config.sweep.device) == "cuda" else "gloo"
+    backend = "nccl" if resolve_device(config.sweep.device) == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=address, world_size=count, rank=rank, timeout=_TIMEOUT)
     comm.create_local_process_group(count)
-    training = Training(config, models.detector(config, check(locate(config.dataset, "train"))), paths)
+    training = Training(config, build_detector(config, check_annotations_file(locate(config.dataset, "train"))), paths)
     model = training.run()
     if rank == 0:
         save_weights(model, paths.weights)

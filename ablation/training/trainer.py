@@ -33,7 +33,7 @@ from ablation.records.atomic import replacing
 from ablation.records.errors import Diverged, Interrupted
 from ablation.records.paths import TrainingPaths
 from ablation.records.schema import LevelTelemetry, WeightsReport
-from ablation.training.checkpoint import forget_after, read_in_turn
+from ablation.training.checkpoint import load_checkpoint, truncate_metrics
 from ablation.training.hooks import NoiseIteration, Validation
 from ablation.training.validation import ValidationLoss
 
@@ -57,7 +57,7 @@ class Training:
         self._scheduler = detector.scheduler(self._optimizer)
         self._total = detector.iterations
         self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
-        state = read_in_turn(paths.checkpoint)
+        state = load_checkpoint(paths.checkpoint)
         self.iterations = state["iteration"] if state else 0
         name = register(locate(config.dataset, "train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
@@ -93,7 +93,7 @@ class Training:
         if self.iterations:
             logger.info("Going on from iteration %d.", self.iterations)
         if comm.is_main_process():
-            forget_after(self._paths.metrics, self.iterations)
+            truncate_metrics(self._paths.metrics, self.iterations)
         self.register_hooks()
         with self._injection, self._stop:
             try:
@@ -235,7 +235,7 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
     def _report(self, done: int, total: int) -> None:
         speed = (time.perf_counter() - self._started) / (done - self._first)
         loss = self._training.losses.get("total_loss")
-        progress.tell(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
+        progress.report_progress(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
         logger.info("Iteration %d of %d: loss %.4g, %.3f s per iteration.", done, total, loss or 0.0, speed)
 
 

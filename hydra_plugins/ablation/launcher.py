@@ -16,7 +16,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
-    from ablation.processes.launch import Outcome
     from ablation.records.failure import Failure
 
 logger = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class PoolLauncher(Launcher):
 
         from ablation.processes.launch import Limits, launch
         from ablation.processes.worker import Task
-        from ablation.sweep.display import watching
+        from ablation.sweep.display import show_progress
 
         assert self._config is not None
         options, folder = self._options, Path(str(self._config.hydra.sweep.dir)).absolute()
@@ -91,7 +90,7 @@ class PoolLauncher(Launcher):
             log = folder / "logs" / f"{name}.txt"
             tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
         limits = Limits(options.timeout, options.retries, options.max_failures)
-        with watching(len(tasks)) as watcher:
+        with show_progress(len(tasks)) as watcher:
             outcomes = launch(tasks, self._slots(), limits, watcher)
         return [_job_return(outcome) for outcome in outcomes]
 
@@ -158,7 +157,7 @@ def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
     return dumped
 
 
-def _job_return(outcome: "Outcome") -> JobReturn:
+def _job_return(outcome: "TaskResult") -> JobReturn:
     import cloudpickle
 
     if outcome.failure is None:

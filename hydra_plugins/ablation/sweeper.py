@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 if TYPE_CHECKING:
     from ablation.records.failure import Failure
-    from ablation.sweep.plan import Asked, PlannedCell
+    from ablation.sweep.plan import PlannedCell
 
 
 @dataclass
@@ -49,7 +49,7 @@ class AblationSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> None:
         """Plan the grid that the arguments span and do what is left of it."""
         from ablation.records.errors import ConfigError
-        from ablation.sweep.sweep import conduct
+        from ablation.sweep.sweep import run_sweep
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
@@ -64,7 +64,7 @@ class AblationSweeper(BasicSweeper):
                 "for each; the same sweep.name=... puts them side by side."
             )
         workers = getattr(self.launcher, "workers", 1)
-        conduct(self._asked(overrides, parser), self._launch, workers=workers, arguments=arguments)
+        run_sweep(self._requested_cells(overrides, parser), self._launch, workers=workers, arguments=arguments)
 
     def _launch(self, planned: Sequence["PlannedCell"], sweep_name: str) -> list["Failure | None"]:
         from ablation.records.failure import Failure
@@ -92,8 +92,8 @@ class AblationSweeper(BasicSweeper):
             for e in errors
         ]
 
-    def _asked(self, overrides: list[Override], parser: OverridesParser) -> Iterator["Asked"]:
-        from ablation.sweep.plan import Asked
+    def _requested_cells(self, overrides: list[Override], parser: OverridesParser) -> Iterator["RequestedCell"]:
+        from ablation.sweep.plan import RequestedCell
 
         assert self.hydra_context is not None and self.config is not None
         swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
@@ -101,7 +101,7 @@ class AblationSweeper(BasicSweeper):
         for cell in self.split_arguments(overrides, None)[0]:
             composed, choices = composer.compose(cell, swept)
             factors = {o.key_or_group: o.value() for o in composer.parsed(cell) if o.get_key_element() in swept}
-            yield Asked(tuple(cell), factors, composed, choices)
+            yield RequestedCell(tuple(cell), factors, composed, choices)
 
 
 class _Composer:

@@ -2,13 +2,13 @@
 
 import hashlib
 
-from ablation.training import distributed as ranks
+from ablation.training import distributed
 
 
 def digest_of_weights(rank, *arguments):
     """Train as a rank does; the rank's own weights as a hash, and the sums of its noise."""
     found = {}
-    train = ranks.Training.run
+    train = distributed.Training.run
 
     def run(training):
         model = train(training)
@@ -16,19 +16,19 @@ def digest_of_weights(rank, *arguments):
         found.update(weights=digest.hexdigest(), noise=training.telemetry["p2"].noise_rms)
         return model
 
-    ranks.Training.run = run
-    ranks.train_as(rank, *arguments)
+    distributed.Training.run = run
+    distributed.train_rank(rank, *arguments)
     return found
 
 
 def fail_as_rank_1(rank, *arguments):
     """Rank 1 raises an error after an iteration; rank 0 goes on."""
-    save = ranks.Training.save
+    save = distributed.Training.save
 
     def torn(training):
         if rank == 1:
             raise ValueError("rank 1 has had enough")
         save(training)
 
-    ranks.Training.save = torn
-    return ranks.train_as(rank, *arguments)
+    distributed.Training.save = torn
+    return distributed.train_rank(rank, *arguments)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ablation import noise
-from ablation.config.keys import did_you_mean, flattened
-from ablation.config.schemas import validated
+from ablation.config.keys import did_you_mean, flatten
+from ablation.config.schemas import validate_config
 from ablation.records.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def _with(composed, key, value):
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_of_every_group_composes_and_validates(compose, option):
-    assert validated(compose(option, *NEEDS.get(option, []))).seed == 0
+    assert validate_config(compose(option, *NEEDS.get(option, []))).seed == 0
 
 
 def test_every_group_of_conf_is_tested():
@@ -51,24 +51,24 @@ def test_every_noise_type_has_an_option_of_its_name_and_no_other_exists():
 
 
 def test_the_default_is_gaussian_noise_of_20_db_in_training_on_all_levels(compose):
-    config = validated(compose())
+    config = validate_config(compose())
     assert (config.noise.type, config.noise.sigma) == ("gaussian", 0.1)
     assert (config.noise.levels, config.noise.when) == ("all", "train")
     assert config.noise.acts("train") and not config.noise.acts("eval")
 
 
 def test_a_sweep_is_named_after_model_and_data_unless_it_is_named(compose):
-    assert validated(compose()).sweep_name == "tiny_mask_rcnn-shapes"
-    assert validated(compose("sweep.name=mine")).sweep_name == "mine"
+    assert validate_config(compose()).sweep_name == "tiny_mask_rcnn-shapes"
+    assert validate_config(compose("sweep.name=mine")).sweep_name == "mine"
 
 
 def test_an_integer_is_a_number(compose):
-    assert validated(compose("noise.sigma=1")).noise.sigma == 1.0
+    assert validate_config(compose("noise.sigma=1")).noise.sigma == 1.0
 
 
 def test_a_configuration_cannot_be_changed(compose):
     with pytest.raises(ValueError, match="frozen"):
-        validated(compose()).seed = 1  # type: ignore[misc]
+        validate_config(compose()).seed = 1  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_configuration_cannot_be_changed(compose):
 )
 def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, key, value, message):
     with pytest.raises(ConfigError) as refused:
-        validated(_with(compose(), key, value))
+        validate_config(_with(compose(), key, value))
     assert str(refused.value) == message
 
 
@@ -248,22 +248,22 @@ def test_a_wrong_value_is_refused_with_key_value_and_what_is_allowed(compose, ke
 )
 def test_a_contradiction_is_refused(compose, overrides, message):
     with pytest.raises(ConfigError) as refused:
-        validated(compose(*overrides))
+        validate_config(compose(*overrides))
     assert str(refused.value) == message
 
 
 def test_an_unknown_noise_type_is_refused_with_those_that_exist(compose):
     with pytest.raises(ConfigError, match=r"^noise\.type: 'gausian' is not a noise type\. Available: .*, gaussian, "):
-        validated(compose("noise.type=gausian"))
+        validate_config(compose("noise.type=gausian"))
 
 
 def test_sigma_zero_acts_in_no_phase(compose):
-    config = validated(compose("noise.sigma=0", "noise.when=always")).noise
+    config = validate_config(compose("noise.sigma=0", "noise.when=always")).noise
     assert config.build() is None and not config.acts("train") and not config.acts("eval")
 
 
 def test_flattened_gives_dotted_keys_and_keeps_lists():
-    assert flattened({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2]}
+    assert flatten({"a": {"b": 1, "c": {"d": [1, 2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [1, 2]}
 
 
 def test_the_hint_compares_last_parts_only():

@@ -20,10 +20,10 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 
 from ablation.config.dataset import CocoJsonConfig, ShapesConfig
-from ablation.config.schemas import validated
+from ablation.config.schemas import validate_config
 from ablation.data.coco import annotations, segmentations
-from ablation.data.coco.annotations import Split, check
-from ablation.data.images import look
+from ablation.data.coco.annotations import Split, check_annotations_file
+from ablation.data.images import scan_images
 from ablation.data.shapes import generate as shapes
 from ablation.data.splits import check_categories, fingerprint, locate, prepare
 from ablation.records.errors import DataError
@@ -39,7 +39,7 @@ def _split(folder):
 
 def _refusal(split):
     with pytest.raises(DataError) as refused:
-        check(split)
+        check_annotations_file(split)
     return str(refused.value)
 
 
@@ -52,16 +52,16 @@ def _drop(section, index, key):
 
 
 def test_a_valid_split_is_counted(coco_folder):
-    contents = check(_split(coco_folder(images=3)))
+    contents = check_annotations_file(_split(coco_folder(images=3)))
     assert (contents.images, contents.instances, contents.categories) == (3, 6, ((1, "square"), (7, "box")))
     assert contents.has_masks and not contents.has_rle
 
 
 def test_crowds_decide_nothing_about_masks(coco_folder):
     crowd = {"iscrowd": 1, "segmentation": {"size": [64, 64], "counts": [0, 64 * 64]}}
-    assert not check(_split(coco_folder("polygons", edit=_set("annotations", 0, **crowd)))).has_rle
+    assert not check_annotations_file(_split(coco_folder("polygons", edit=_set("annotations", 0, **crowd)))).has_rle
     boxes = coco_folder("boxes", edit=lambda data: [a.update(segmentation=[]) for a in data["annotations"][1:]])
-    assert not check(_split(boxes)).has_masks
+    assert not check_annotations_file(_split(boxes)).has_masks
 
 
 def test_splits_with_other_categories_are_refused(compose, coco_folder):
@@ -72,20 +72,20 @@ def test_splits_with_other_categories_are_refused(compose, coco_folder):
         for split, where in (("train", folder), ("test", other))
         for what, file in (("json", f"{split}.json"), ("images", "images"))
     ]
-    dataset = validated(compose("dataset=coco_json", *given)).dataset
+    dataset = validate_config(compose("dataset=coco_json", *given)).dataset
     with pytest.raises(DataError, match=r"differ \(id 7 is 'box' in one, 'bin' in the other\)\. Detections"):
         check_categories(dataset)
 
 
 def test_boxes_alone_are_a_data_set_without_masks(coco_folder):
     folder = coco_folder(edit=lambda data: [a.pop("segmentation") for a in data["annotations"]])
-    assert not check(_split(folder)).has_masks
+    assert not check_annotations_file(_split(folder)).has_masks
 
 
 @pytest.mark.parametrize("counts", [[0, 64 * 64], compressed])
 def test_run_lengths_are_masks(coco_folder, counts):
     folder = coco_folder(edit=_set("annotations", 0, segmentation={"size": [64, 64], "counts": counts}))
-    contents = check(_split(folder))
+    contents = check_annotations_file(_split(folder))
     assert contents.has_masks and contents.has_rle
 
 
@@ -291,8 +291,8 @@ def _never_surprises(folder, data):
     split = Split(folder / f"{next(_numbers)}.json", folder / "images")
     split.annotations.write_text(json.dumps(data))
     try:
-        contents = check(split)
-        look(split)
+        contents = check_annotations_file(split)
+        scan_images(split)
     except DataError as error:
         str(error).encode()
         assert "\n" not in str(error)
@@ -373,7 +373,7 @@ def test_keypoints_are_carried_through_a_class_subset(coco_folder):
     given_, kept = (json.loads(path.read_text()) for path in (folder / "train.json", split.annotations))
     assert kept["categories"] == given_["categories"][1:]
     assert kept["annotations"] == [a for a in given_["annotations"] if "keypoints" in a]
-    contents = check(split)
+    contents = check_annotations_file(split)
     assert contents.keypoints == ("left_eye", "nose", "right_eye")
     assert contents.flips == (("left_eye", "right_eye"),)
     assert contents.remarks == ()
@@ -431,14 +431,16 @@ def coco_tree(coco_folder, tmp_path):
 
 
 def _unpacked(compose, root, *overrides):
-    return validated(compose("dataset=coco", f"dataset.root={root}", f"sweep.root={root}/sweeps", *overrides)).dataset
+    return validate_config(
+        compose("dataset=coco", f"dataset.root={root}", f"sweep.root={root}/sweeps", *overrides)
+    ).dataset
 
 
 def test_coco_as_it_is_unpacked_is_a_data_set(compose, coco_tree):
     dataset = _unpacked(compose, coco_tree)
     check_categories(dataset)
     prepare(dataset)
-    contents = check(locate(dataset, "test"))
+    contents = check_annotations_file(locate(dataset, "test"))
     assert (contents.images, contents.instances, contents.has_masks, contents.has_rle) == (3, 4, True, True)
     assert locate(dataset, "test").images == coco_tree / "val2017"
 
@@ -451,7 +453,7 @@ def test_a_class_subset_is_that_of_pycocotools(compose, coco_tree):
     ids = whole.getAnnIds(catIds=whole.getCatIds(catNms=["box"]))
     assert subset.loadAnns(subset.getAnnIds()) == whole.loadAnns(ids)
     assert subset.getImgIds() == whole.getImgIds()
-    assert check(split).categories == ((7, "box"),)
+    assert check_annotations_file(split).categories == ((7, "box"),)
 
 
 def test_a_class_subset_is_another_data_set_and_known_before_it_is_made(coco_folder):
@@ -484,8 +486,8 @@ def test_the_fingerprint_of_a_generated_split_needs_no_files_and_follows_what_de
 def test_the_generated_set_is_coco(tmp_path):
     config = _generated(tmp_path)
     prepare(config)
-    assert check(locate(config, "train")).images == 3
-    assert check(locate(config, "test")).images == 2
+    assert check_annotations_file(locate(config, "train")).images == 3
+    assert check_annotations_file(locate(config, "test")).images == 2
 
 
 def test_the_generated_set_is_made_once(tmp_path):
@@ -537,7 +539,7 @@ def test_a_crash_in_the_middle_leaves_no_set_behind(tmp_path, monkeypatch):
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
     monkeypatch.undo()
     prepare(_generated(tmp_path))
-    assert check(locate(_generated(tmp_path), "train")).images == 3
+    assert check_annotations_file(locate(_generated(tmp_path), "train")).images == 3
 
 
 def test_what_a_killed_process_left_is_swept_up_by_the_next(tmp_path):

@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from pycocotools import mask
 from pycocotools.coco import COCO
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import register
 from ablation.data.splits import locate, prepare
 from ablation.data.survey import survey
@@ -99,7 +99,7 @@ def asked(compose, micro, tmp_path):
 @pytest.mark.parametrize("with_masks", [True, False], ids=["masks", "boxes"])
 def test_a_tree_is_trained_and_tested_on(asked, tree, with_masks):
     composed = asked(tree(with_masks), "noise.sigma=0.5", "noise.when=always")
-    assert survey(validated(composed).dataset).remarks == ()
+    assert survey(validate_config(composed).dataset).remarks == ()
     record = execute(composed)
     assert record.status is Status.COMPLETED
     assert {f"bbox/AP-{c['name']}" for c in CATEGORIES} <= set(record.metrics)
@@ -110,9 +110,9 @@ def test_a_part_of_a_tree_is_trained_and_tested_on(asked, tree):
     subset = ["dataset.classes=[brush,car]", "dataset.train_size=4", "dataset.test_size=5", "dataset.draw_seed=1"]
     composed = asked(tree(), *subset, "noise.sigma=0.5")
     record = execute(composed)
-    dataset = validated(composed).dataset
-    assert check(locate(dataset, "train")).images == 4
-    assert [name for _, name in check(locate(dataset, "test")).categories] == ["car", "brush"]
+    dataset = validate_config(composed).dataset
+    assert check_annotations_file(locate(dataset, "train")).images == 4
+    assert [name for _, name in check_annotations_file(locate(dataset, "test")).categories] == ["car", "brush"]
     assert {"bbox/AP-car", "bbox/AP-brush"} <= set(record.metrics) and "bbox/AP-bottle" not in record.metrics
 
 
@@ -138,7 +138,7 @@ def _perfect(split, folder):
 
 @pytest.mark.parametrize("classes", ["null", "[brush]", "[bottle,car]"])
 def test_detections_carry_the_category_ids_of_the_file(asked, tree, tmp_path, classes):
-    dataset = validated(asked(tree(), f"dataset.classes={classes}")).dataset
+    dataset = validate_config(asked(tree(), f"dataset.classes={classes}")).dataset
     prepare(dataset)
     split = locate(dataset, "test")
     kept = set(dataset.classes or ("car", "bottle", "brush"))
@@ -150,6 +150,6 @@ def test_detections_carry_the_category_ids_of_the_file(asked, tree, tmp_path, cl
 
 
 def test_the_object_of_id_zero_is_found_too(asked, tree, tmp_path):
-    dataset = validated(asked(tree(first=0))).dataset
+    dataset = validate_config(asked(tree(first=0))).dataset
     prepare(dataset)
     assert _perfect(locate(dataset, "test"), tmp_path)[0] == pytest.approx(100)

@@ -5,10 +5,10 @@ import shutil
 import pytest
 from PIL import Image
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import Split, check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import Split, check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
-from ablation.models import build as models
+from ablation.models.build import build_detector
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def sizes(coco_folder):
 
 
 def test_images_of_one_size_share_a_batch_and_none_is_padded(compose, micro, sizes):
-    detector = models.detector(validated(compose(*micro)), check(sizes))
+    detector = build_detector(validate_config(compose(*micro)), check_annotations_file(sizes))
     batches = list(
         evaluation_loader(detector.mapper(register(sizes), augmented=False, annotated=False), register(sizes), 3)
     )

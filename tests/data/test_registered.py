@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from ablation.config.schemas import validated
+from ablation.config.schemas import validate_config
 from ablation.data import registered
-from ablation.data.coco.annotations import check
-from ablation.data.splits import fingerprint, given, locate, prepare
+from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.splits import fingerprint, locate, prepare, source_split
 from ablation.data.survey import survey
 from ablation.execute import execute
 from ablation.processes.launch import preload
@@ -52,7 +52,7 @@ def _asked(compose, *overrides):
 
 @pytest.fixture
 def dataset(compose, here):
-    return lambda *overrides: validated(_asked(compose, *overrides)).dataset
+    return lambda *overrides: validate_config(_asked(compose, *overrides)).dataset
 
 
 def test_the_registered_entries_are_kept_as_coco(dataset):
@@ -63,7 +63,7 @@ def test_the_registered_entries_are_kept_as_coco(dataset):
         "images of 64 pixels"
     )
     assert told.remarks[0] == "1 of 2 classes have no object to train on: none."
-    data = json.loads(given(made, "train").annotations.read_text())
+    data = json.loads(source_split(made, "train").annotations.read_text())
     assert [image["file_name"] for image in data["images"]] == [f"png/{number}.png" for number in range(1, 5)]
     first, second = data["annotations"][:2]
     assert first["bbox"] == [4, 8, 24, 24] and first["category_id"] == 1
@@ -71,7 +71,7 @@ def test_the_registered_entries_are_kept_as_coco(dataset):
     assert first["keypoints"] == [6, 10, 2, -0.5, -0.5, 0] and first["num_keypoints"] == 1
     assert second["segmentation"]["size"] == [64, 64] and isinstance(second["segmentation"]["counts"], str)
     assert second["area"] == 24 * 24
-    contents = check(given(made, "train"))
+    contents = check_annotations_file(source_split(made, "train"))
     assert (contents.keypoints, contents.flips) == (("left", "right"), (("left", "right"),))
 
 
@@ -83,11 +83,11 @@ def test_planning_imports_nothing_of_the_user_here(dataset):
 def test_what_is_registered_decides_the_fingerprint_and_is_asked_for_by_each_command(dataset, here):
     made = dataset()
     survey(made)
-    before, written = fingerprint(made, "train"), given(made, "train").annotations.stat().st_mtime_ns
+    before, written = fingerprint(made, "train"), source_split(made, "train").annotations.stat().st_mtime_ns
     here()
     survey(made)
     assert fingerprint(made, "train") == before
-    assert given(made, "train").annotations.stat().st_mtime_ns == written
+    assert source_split(made, "train").annotations.stat().st_mtime_ns == written
     here(left=6)
     survey(made)
     assert fingerprint(made, "train") != before
@@ -96,7 +96,7 @@ def test_what_is_registered_decides_the_fingerprint_and_is_asked_for_by_each_com
 def test_a_run_of_its_own_makes_what_no_plan_has_made(dataset):
     made = dataset()
     prepare(made)
-    train, test = (check(locate(made, split)) for split in ("train", "test"))
+    train, test = (check_annotations_file(locate(made, split)) for split in ("train", "test"))
     assert not set(train.entries) & set(test.entries)
 
 

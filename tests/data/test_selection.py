@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
-from ablation.data.selection import drawn
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.selection import sample_ids
 from ablation.data.splits import fingerprint, locate, prepare
 from ablation.data.survey import survey
 from ablation.records.errors import DataError
@@ -25,7 +25,7 @@ def dataset(compose, coco_folder):
 
     def of(*overrides, place=folder):
         files = [f"dataset.train_json={place}/train.json", f"dataset.train_images={place}/images"]
-        return validated(compose("dataset=coco_json", *files, f"dataset.folder={place}/kept", *overrides)).dataset
+        return validate_config(compose("dataset=coco_json", *files, f"dataset.folder={place}/kept", *overrides)).dataset
 
     return of
 
@@ -74,9 +74,9 @@ def test_a_larger_draw_holds_the_smaller_one(images):
 @given(st.frozensets(st.integers(0, 2**62), min_size=1, max_size=30), st.data())
 def test_a_draw_depends_on_the_ids_alone_and_not_on_their_order(ids, data):
     count = data.draw(st.integers(0, len(ids)))
-    one = drawn(ids, count, seed=0, purpose="train")
+    one = sample_ids(ids, count, seed=0, purpose="train")
     assert len(one) == count and one <= ids
-    assert drawn(frozenset(sorted(ids, reverse=True)), count, seed=0, purpose="train") == one
+    assert sample_ids(frozenset(sorted(ids, reverse=True)), count, seed=0, purpose="train") == one
 
 
 def test_classes_and_draw_change_nothing_in_each_other(images, dataset):
@@ -108,7 +108,7 @@ def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
     model = [override for override in micro if not override.startswith("dataset.")]
 
     def of(*overrides):
-        return identify(validated(compose(*model, "dataset=coco_json", *files, *overrides)))
+        return identify(validate_config(compose(*model, "dataset=coco_json", *files, *overrides)))
 
     plain, train, test = of(), of("dataset.train_size=5"), of("dataset.test_size=5")
     assert of("dataset.train_size=10") == of("dataset.draw_seed=3") == plain
@@ -134,7 +134,7 @@ def test_a_crash_while_writing_leaves_no_annotations_behind(dataset, monkeypatch
         prepare(made)
     assert not locate(made, "train").annotations.exists()
     prepare(made)
-    assert check(locate(made, "train")).images == 32
+    assert check_annotations_file(locate(made, "train")).images == 32
 
 
 def test_annotations_that_count_from_zero_are_renumbered(coco_folder, dataset):

@@ -10,16 +10,15 @@ import torch
 from detectron2.data import DatasetCatalog
 from PIL import Image
 
-from ablation.config.schemas import validated
-from ablation.data import semantic
-from ablation.data import splits as files
-from ablation.data.coco.annotations import Split, check
+from ablation.config.schemas import validate_config
+from ablation.data import semantic, splits
+from ablation.data.coco.annotations import Split, check_annotations_file
 from ablation.data.loaders import register
 from ablation.data.splits import fingerprint, locate, prepare
 from ablation.data.survey import survey
 from ablation.evaluation.detectron2_metrics import semantic_evaluator, semantic_metrics
 from ablation.execute import execute
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.models.detector import SemanticHead
 from ablation.records.errors import ConfigError, DataError
 from ablation.records.paths import SweepPaths
@@ -110,8 +109,8 @@ def test_a_lazy_panoptic_config_is_the_same_kind_of_model(given, labelled):
     composed = given(labelled())
     overrides = {"model.sem_seg_head.num_classes": 3, "model.backbone.out_channels": 8}
     composed["model"] |= {"config": "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.py", "overrides": overrides}
-    config = validated(composed)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    config = validate_config(composed)
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     assert (detector.semantic.classes, detector.semantic.ignore_value, detector.semantic.needs_masks) == (3, 255, True)
 
 
@@ -138,32 +137,32 @@ def test_every_image_is_given_its_own_labels(labelled):
 def test_labels_are_a_part_of_the_identity_only_where_they_are_given(given, labelled):
     folder, moved = labelled(), labelled("moved")
     with_labels, without, elsewhere = (
-        identify(validated(composed)) for composed in (given(folder), given(folder, sem_seg=False), given(moved))
+        identify(validate_config(composed)) for composed in (given(folder), given(folder, sem_seg=False), given(moved))
     )
     assert with_labels == elsewhere
     assert with_labels.training_id != without.training_id
-    dataset = validated(given(folder, sem_seg=False)).dataset
-    assert fingerprint(dataset, "train") == check(locate(dataset, "train")).fingerprint
+    dataset = validate_config(given(folder, sem_seg=False)).dataset
+    assert fingerprint(dataset, "train") == check_annotations_file(locate(dataset, "train")).fingerprint
     with (folder / "labels" / "1.png").open("ab") as file:
         file.write(b"more")
     semantic._fingerprint.cache_clear()  # files are looked at once per process
-    assert identify(validated(given(folder))).training_id != with_labels.training_id
+    assert identify(validate_config(given(folder))).training_id != with_labels.training_id
 
 
 def test_a_chosen_part_keeps_its_labels(given, labelled):
     folder = labelled()
-    dataset = validated(given(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset
+    dataset = validate_config(given(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset
     prepare(dataset)
     split = locate(dataset, "train")
     assert split.sem_seg == folder / "labels"
     assert len(DatasetCatalog.get(register(split))) == 1
-    assert semantic.look(split).values == (0, 1, 2, 255)
+    assert semantic.scan_labels(split).values == (0, 1, 2, 255)
 
 
 def test_coco_as_it_is_unpacked_has_its_labels_beside_the_images(compose):
     def found(sem_seg):
-        dataset = validated(compose("dataset=coco", "dataset.root=/c", f"dataset.sem_seg={sem_seg}")).dataset
-        return [files.given(dataset, split).sem_seg for split in ("train", "test")]
+        dataset = validate_config(compose("dataset=coco", "dataset.root=/c", f"dataset.sem_seg={sem_seg}")).dataset
+        return [splits.source_split(dataset, split).sem_seg for split in ("train", "test")]
 
     assert found("false") == [None, None]
     assert found("true") == [Path("/c/panoptic_stuff_train2017"), Path("/c/panoptic_stuff_val2017")]
@@ -190,13 +189,13 @@ def test_labels_that_cannot_be_used_are_refused_before_anything_is_planned(given
     folder = labelled()
     damage(folder)
     with pytest.raises(DataError, match=message):
-        config = validated(given(folder))
+        config = validate_config(given(folder))
         survey(config.dataset)
         identify(config)
 
 
 def test_the_survey_tells_of_labels(given, labelled):
-    assert "masks and semantic labels of 4 values" in survey(validated(given(labelled())).dataset).summary
+    assert "masks and semantic labels of 4 values" in survey(validate_config(given(labelled())).dataset).summary
 
 
 @pytest.mark.parametrize(
@@ -215,28 +214,28 @@ def test_the_survey_tells_of_labels(given, labelled):
 )
 def test_both_splits_have_labels_or_none_has(given, labelled, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        validated(given(labelled(), *overrides))
+        validate_config(given(labelled(), *overrides))
 
 
 def _refusal(config):
     with pytest.raises(ConfigError) as refused:
-        models.detector(config, check(locate(config.dataset, "train")))
+        build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     return str(refused.value)
 
 
 def test_a_panoptic_model_without_what_it_learns_from_is_refused(given, labelled):
     folder = labelled()
-    assert "learns semantic labels, and coco_json has none" in _refusal(validated(given(folder, sem_seg=False)))
+    assert "learns semantic labels, and coco_json has none" in _refusal(validate_config(given(folder, sem_seg=False)))
     boxes = labelled("boxes", edit=lambda data: data["annotations"][0].update(segmentation=[]))
-    assert "has objects without a mask" in _refusal(validated(given(boxes)))
+    assert "has objects without a mask" in _refusal(validate_config(given(boxes)))
 
 
 def test_labels_beyond_the_classes_of_the_model_are_refused(given, labelled):
-    text = _refusal(validated(given(labelled(), "model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=2")))
+    text = _refusal(validate_config(given(labelled(), "model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=2")))
     assert "labels 2 classes, 0 to 1 (and 255 for none)" in text
     assert "holds 2. Set +model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=3" in text
 
 
 def test_a_model_without_a_head_for_stuff_takes_no_notice_of_labels(given, labelled):
-    config = validated(given(labelled(), "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
-    assert models.detector(config, check(locate(config.dataset, "train"))).semantic is None
+    config = validate_config(given(labelled(), "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
+    assert build_detector(config, check_annotations_file(locate(config.dataset, "train"))).semantic is None

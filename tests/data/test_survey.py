@@ -13,13 +13,13 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
 from PIL import Image
 
-from ablation.config.schemas import validated
+from ablation.config.schemas import validate_config
 from ablation.data import images as images_module
-from ablation.data.coco.annotations import Split, check
-from ablation.data.images import look
+from ablation.data.coco.annotations import Split, check_annotations_file
+from ablation.data.images import scan_images
 from ablation.data.loaders import register
 from ablation.data.survey import survey
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.records.errors import DataError
 
 UPRIGHT = 0x0112
@@ -35,7 +35,7 @@ def surveyed(compose):
             files.append("dataset.test_share=0.5")
         else:
             files += [f"dataset.test_json={test}/test.json", f"dataset.test_images={test}/images"]
-        return survey(validated(compose("dataset=coco_json", *files, *overrides)).dataset)
+        return survey(validate_config(compose("dataset=coco_json", *files, *overrides)).dataset)
 
     return of
 
@@ -43,7 +43,7 @@ def surveyed(compose):
 @pytest.fixture
 def remarks(coco_folder):
     """The remarks on the annotations of a folder of two images with two objects each."""
-    return lambda edit: check(_split(coco_folder(edit=edit))).remarks
+    return lambda edit: check_annotations_file(_split(coco_folder(edit=edit))).remarks
 
 
 def _split(folder):
@@ -52,7 +52,7 @@ def _split(folder):
 
 def _refusal(folder):
     with pytest.raises(DataError) as refused:
-        look(_split(folder))
+        scan_images(_split(folder))
     return str(refused.value)
 
 
@@ -66,7 +66,7 @@ def _rename(data):
 
 
 def test_the_built_in_set_needs_no_survey(compose):
-    assert survey(validated(compose()).dataset) is None
+    assert survey(validate_config(compose()).dataset) is None
 
 
 def test_a_sound_data_set_is_counted_and_has_no_remarks(surveyed, coco_folder):
@@ -155,7 +155,7 @@ def test_edges_are_met_within_a_pixel(remarks):
 
 def test_crowds_are_left_alone(coco_folder):
     crowd = {"iscrowd": 1, "bbox": [0, 0, 99, 99], "segmentation": {"size": [64, 64], "counts": [4096]}}
-    assert check(_split(coco_folder(edit=_set("annotations", 0, **crowd)))).remarks == ()
+    assert check_annotations_file(_split(coco_folder(edit=_set("annotations", 0, **crowd)))).remarks == ()
 
 
 def test_remarks_on_the_annotations_are_in_the_log_of_the_training(coco_folder, caplog):
@@ -202,7 +202,7 @@ def test_files_that_only_begin_alike_are_no_leak(surveyed, coco_folder):
             pixels[0 if image == 1 else -1, -1] = 10 * number + image  # BMP starts with the last row
             Image.fromarray(pixels).save(folder / "images" / f"{image}.png", format="BMP")
         folders.append(folder)
-    looks = [look(_split(folder)).signatures["1.png"] for folder in folders]
+    looks = [scan_images(_split(folder)).signatures["1.png"] for folder in folders]
     assert looks[0] == looks[1]
     assert surveyed(*folders).remarks == ()
 
@@ -233,7 +233,7 @@ def test_bytes_after_the_end_of_an_image_do_not_matter(coco_folder):
     Image.new("RGB", (64, 64)).save(folder / "images" / "odd.png", format="JPEG")
     with (folder / "images" / "odd.png").open("ab") as file:
         file.write(b"written by a camera")
-    assert look(_split(folder)).remarks == ()
+    assert scan_images(_split(folder)).remarks == ()
 
 
 def test_another_size_than_in_the_annotations_is_refused_with_both(coco_folder):
@@ -262,7 +262,7 @@ def test_an_image_with_an_orientation_is_the_size_that_detectron2_reads(coco_fol
     folder = coco_folder(edit=edit)
     _turned(folder / "images" / "odd.jpg", (64, 32), orientation)
     assert read_image(folder / "images" / "odd.jpg", "BGR").shape == (upright[1], upright[0], 3)
-    told = look(_split(folder)).remarks
+    told = scan_images(_split(folder)).remarks
     assert told == (
         (
             "1 of 2 images have an EXIF orientation, the first is 'odd.jpg': they are read upright, as a viewer "
@@ -301,7 +301,7 @@ def test_colours_of_sixteen_bits_are_read_by_their_upper_eight(coco_folder):
     folder = coco_folder(edit=_rename)
     path = folder / "images" / "odd.png"
     cv2.imwrite(str(path), np.full((64, 64, 3), 0x8123, np.uint16))
-    assert look(_split(folder)).remarks == ()
+    assert scan_images(_split(folder)).remarks == ()
     assert set(read_image(path, "BGR").ravel()) == {0x81}
 
 
@@ -310,9 +310,11 @@ def test_every_other_kind_of_pixels_is_mapped_as_colours(compose, micro, coco_fo
     folder = coco_folder(edit=lambda data: data["images"][0].update(file_name="odd.tiff"))
     Image.linear_gradient("L").resize((64, 64)).convert(mode).save(folder / "images" / "odd.tiff")
     split = _split(folder)
-    assert look(split).remarks == ()
+    assert scan_images(split).remarks == ()
     name = register(split)
-    mapper = models.detector(validated(compose(*micro)), check(split)).mapper(name, augmented=False, annotated=False)
+    mapper = build_detector(validate_config(compose(*micro)), check_annotations_file(split)).mapper(
+        name, augmented=False, annotated=False
+    )
     image = mapper(DatasetCatalog.get(name)[0])["image"]
     assert image.shape[0] == 3 and image.min() < 30 and image.max() > 225
 
@@ -321,7 +323,7 @@ def test_several_pages_are_told(coco_folder):
     folder = coco_folder(edit=lambda data: data["images"][0].update(file_name="odd.tiff"))
     page = Image.new("RGB", (64, 64))
     page.save(folder / "images" / "odd.tiff", save_all=True, append_images=[page])
-    assert look(_split(folder)).remarks == (
+    assert scan_images(_split(folder)).remarks == (
         "1 of 2 images have several pages, the first is 'odd.tiff': only the first page is read.",
     )
 
@@ -344,5 +346,5 @@ def test_five_thousand_headers_are_read_in_seconds(coco_folder):
         shutil.copyfile(folder / "images" / "1.png", folder / "images" / image["file_name"])
     (folder / "train.json").write_text(json.dumps(data))
     started = time.perf_counter()
-    assert look(_split(folder)).read == 5000
+    assert scan_images(_split(folder)).read == 5000
     assert time.perf_counter() - started < 5

@@ -11,14 +11,14 @@ from detectron2.data.detection_utils import read_image
 from PIL import Image
 
 from ablation.config.evaluation import CORRUPTIONS
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
 from ablation.data.splits import locate, prepare
-from ablation.evaluation.corruptions import CorruptedMapper, _seed, check_corruptions, corrupted
+from ablation.evaluation.corruptions import CorruptedMapper, _seed, check_corruptions, corrupt
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.robustness import under_corruption
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.models.weights import load_weights
 from ablation.records.errors import ConfigError, DataError
 from ablation.records.schema import CorruptionScore
@@ -39,28 +39,28 @@ def test_every_severity_is_what_the_packages_function_gives(name):
         seed = _seed(7, name, severity)
         np.random.seed(seed)
         expected = np.uint8(function(Image.fromarray(PHOTO), severity, **({"seed": seed} if own else {})))
-        assert np.array_equal(corrupted(PHOTO, name, severity, 7), expected)
+        assert np.array_equal(corrupt(PHOTO, name, severity, 7), expected)
         assert not np.array_equal(expected, PHOTO)
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
 def test_a_corruption_repeats_and_leaves_the_global_generator_alone(name):
     np.random.seed(3)
-    first = corrupted(PHOTO, name, 3, 7)
+    first = corrupt(PHOTO, name, 3, 7)
     drawn = np.random.random()
-    assert np.array_equal(first, corrupted(PHOTO, name, 3, 7))
+    assert np.array_equal(first, corrupt(PHOTO, name, 3, 7))
     np.random.seed(3)
     assert np.random.random() == drawn
 
 
 def test_images_are_corrupted_differently():
-    assert not np.array_equal(corrupted(PHOTO, "gaussian_noise", 3, 7), corrupted(PHOTO, "gaussian_noise", 3, 8))
+    assert not np.array_equal(corrupt(PHOTO, "gaussian_noise", 3, 7), corrupt(PHOTO, "gaussian_noise", 3, 8))
 
 
 @pytest.mark.parametrize("colours", ["BGR", "RGB"])
 def test_a_model_sees_the_mapper_applied_to_the_packages_own_image(compose, micro, tmp_path, colours):
-    config = validated(compose(*micro, f"+model.overrides.INPUT.FORMAT={colours}"))
-    detector = models.detector(config, check(_prepared(config)))
+    config = validate_config(compose(*micro, f"+model.overrides.INPUT.FORMAT={colours}"))
+    detector = build_detector(config, check_annotations_file(_prepared(config)))
     mapper = detector.mapper(register(_prepared(config)), augmented=False, annotated=False)
     Image.fromarray(PHOTO).save(tmp_path / "photo.png")
     entry = {"file_name": str(tmp_path / "photo.png"), "image_id": 7, "height": 64, "width": 48}
@@ -77,8 +77,8 @@ def _prepared(config):
 
 
 def test_images_do_not_depend_on_batch_order_or_workers(compose, micro):
-    config = validated(compose(*micro))
-    detector = models.detector(config, check(_prepared(config)))
+    config = validate_config(compose(*micro))
+    detector = build_detector(config, check_annotations_file(_prepared(config)))
     name = register(locate(config.dataset, "test"))
     mapper = CorruptedMapper(detector.mapper(name, augmented=False, annotated=False), "glass_blur", 2)
 
@@ -93,8 +93,8 @@ def test_images_do_not_depend_on_batch_order_or_workers(compose, micro):
 
 def test_scores_are_those_of_an_evaluation_on_the_corrupted_files(compose, tmp_path):
     common = ["noise.sigma=0", f"dataset.folder={tmp_path}/made"]
-    config = validated(compose(*common, "dataset.train_size=4", "dataset.test_size=12", *ASKED))
-    detector = models.detector(config, check(_prepared(config)))
+    config = validate_config(compose(*common, "dataset.train_size=4", "dataset.test_size=12", *ASKED))
+    detector = build_detector(config, check_annotations_file(_prepared(config)))
     torch.manual_seed(0)
     model = detector.build()
     load_weights(model, detector.weights)  # finds objects, though not yet of the right class
@@ -103,11 +103,11 @@ def test_scores_are_those_of_an_evaluation_on_the_corrupted_files(compose, tmp_p
     data = json.loads(split.annotations.read_bytes())
     for image in data["images"]:
         photo = read_image(str(split.images / image["file_name"]), "RGB")
-        Image.fromarray(corrupted(photo, "fog", 1, image["id"])).save(tmp_path / image["file_name"])
+        Image.fromarray(corrupt(photo, "fog", 1, image["id"])).save(tmp_path / image["file_name"])
     (tmp_path / "test.json").write_text(json.dumps(data))
     paths = [f"dataset.{s}_json={tmp_path}/test.json" for s in ("train", "test")]
     paths += [f"dataset.{s}_images={tmp_path}" for s in ("train", "test")]
-    of_files = evaluate(model, validated(compose("dataset=coco_json", *paths, *common)), detector)
+    of_files = evaluate(model, validate_config(compose("dataset=coco_json", *paths, *common)), detector)
     scores = {(score.corruption, score.severity): score.metrics for score in found.corruptions}
     assert list(scores) == [("gaussian_noise", 1), ("gaussian_noise", 5), ("fog", 1), ("fog", 5)]
     assert scores["fog", 1] == of_files.metrics
@@ -139,14 +139,14 @@ def test_the_summary_is_the_mean_over_corruptions_and_severities():
 )
 def test_corruptions_that_cannot_be_are_refused(compose, micro, keys, message):
     with pytest.raises(ConfigError, match=message):
-        validated(compose(*micro, *keys))
+        validate_config(compose(*micro, *keys))
 
 
 def test_all_are_the_fifteen_at_every_severity(compose, micro):
-    conditions = validated(compose(*micro, "evaluation.corruptions=all")).evaluation.conditions()
+    conditions = validate_config(compose(*micro, "evaluation.corruptions=all")).evaluation.conditions()
     assert len(conditions) == 75
     assert conditions[0] == ("gaussian_noise", 1)
-    assert validated(compose(*micro)).evaluation.conditions() == []
+    assert validate_config(compose(*micro)).evaluation.conditions() == []
 
 
 def test_without_the_package_the_command_is_refused_at_once(compose, micro, monkeypatch):
@@ -154,9 +154,9 @@ def test_without_the_package_the_command_is_refused_at_once(compose, micro, monk
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    check_corruptions(validated(compose(*micro)))
+    check_corruptions(validate_config(compose(*micro)))
     with pytest.raises(ConfigError, match="needs the package imagecorruptions-imaug"):
-        check_corruptions(validated(compose(*micro, *ASKED)))
+        check_corruptions(validate_config(compose(*micro, *ASKED)))
 
 
 def test_images_that_are_too_small_are_refused_at_once(compose, micro, coco_folder):
@@ -168,4 +168,4 @@ def test_images_that_are_too_small_are_refused_at_once(compose, micro, coco_fold
     paths = [f"dataset.{s}_json={folder}/{s}.json" for s in ("train", "test")]
     paths += [f"dataset.{s}_images={folder}/images" for s in ("train", "test")]
     with pytest.raises(DataError, match=r"at least 32 x 32 pixels; 1 of .*test.json are smaller, the first is '2.png'"):
-        check_corruptions(validated(compose(*own, "dataset=coco_json", *paths, *ASKED)))
+        check_corruptions(validate_config(compose(*own, "dataset=coco_json", *paths, *ASKED)))

@@ -7,13 +7,13 @@ import pytest
 import torch
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
 from ablation.data.splits import locate, prepare
 from ablation.evaluation.evaluate import evaluate
 from ablation.execute import execute
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.records.errors import ConfigError
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, TrainingRecord
@@ -26,17 +26,17 @@ GRID = ["evaluation.noise_grid.sigmas=[0,0.3,1.0]", "evaluation.noise_grid.level
 @pytest.fixture
 def world(compose, micro):
     """An untrained model that finds something, and a way to evaluate it with overrides."""
-    config = validated(compose(*micro))
+    config = validate_config(compose(*micro))
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     torch.manual_seed(0)
     model = detector.build()
-    return model, detector, lambda *keys: evaluate(model, validated(compose(*micro, *keys)), detector)
+    return model, detector, lambda *keys: evaluate(model, validate_config(compose(*micro, *keys)), detector)
 
 
 def test_the_numbers_are_detectron2s(world, compose, micro):
     model, detector, measure = world
-    config = validated(compose(*micro))
+    config = validate_config(compose(*micro))
     name = register(locate(config.dataset, "test"))
     loader = evaluation_loader(detector.mapper(name, augmented=False, annotated=False), name, 8)
     evaluator = COCOEvaluator(name, ("bbox", "segm"), False, use_fast_impl=False)
@@ -93,7 +93,7 @@ def test_a_model_is_as_it_was_after_an_evaluation(world):
 def test_a_checkpoint_goes_through_the_grid_without_training(compose, micro, tmp_path):
     trained = compose(*micro, "noise.sigma=0", f"sweep.root={tmp_path}")
     first = execute(trained)
-    sweep = SweepPaths(tmp_path / validated(trained).sweep_name)
+    sweep = SweepPaths(tmp_path / validate_config(trained).sweep_name)
     weights = sweep.training(first.training_id).weights
     only = compose(*micro, "noise=none", "schedule.iterations=0", f"model.weights={weights}", *GRID)
     record = execute(only | {"sweep": only["sweep"] | {"root": str(tmp_path)}})
@@ -119,4 +119,4 @@ def test_a_checkpoint_goes_through_the_grid_without_training(compose, micro, tmp
 )
 def test_a_grid_that_cannot_be_is_refused(compose, micro, keys, message):
     with pytest.raises(ConfigError, match=message):
-        validated(compose(*micro, *keys))
+        validate_config(compose(*micro, *keys))

@@ -11,7 +11,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ablation.evaluation.detections import Detections
-from ablation.evaluation.pictures import Album, Picture, Shape, drawn, write_pictures
+from ablation.evaluation.pictures import Album, ExampleImage, Shape, draw_comparison, write_pictures
 from ablation.records.paths import RunPaths
 
 
@@ -67,7 +67,7 @@ def test_both_halves_show_their_objects_and_nothing_else(tmp_path):
     mask = np.zeros((48, 64), bool)
     mask[20:40, 8:40] = True
     shape = Shape(0, "disc", (8.0, 20.0, 40.0, 40.0), mask)
-    pixels = drawn(Picture(1, tmp_path / "1.png", (shape,), (), 0))
+    pixels = draw_comparison(ExampleImage(1, tmp_path / "1.png", (shape,), (), 0))
     halves = pixels[-300:, :400], pixels[-300:, -400:]
     assert halves[0][190, 150].any()  # inside the object
     assert not halves[0][290, 390].any()
@@ -76,7 +76,7 @@ def test_both_halves_show_their_objects_and_nothing_else(tmp_path):
 
 def test_files_and_events_hold_the_same_pictures(tmp_path):
     Image.new("RGB", (64, 48), "gray").save(tmp_path / "2.png")
-    picture = Picture(2, tmp_path / "2.png", (), (), 0)
+    picture = ExampleImage(2, tmp_path / "2.png", (), (), 0)
     paths = RunPaths(tmp_path / "run")
     write_pictures([picture], paths)
     file = np.asarray(Image.open(paths.pictures / "2.png"))
@@ -84,7 +84,7 @@ def test_files_and_events_hold_the_same_pictures(tmp_path):
     events.Reload()
     (event,) = events.Images("pictures/2")
     assert np.array_equal(np.asarray(Image.open(io.BytesIO(event.encoded_image_string))), file)
-    assert np.array_equal(file, drawn(picture))
+    assert np.array_equal(file, draw_comparison(picture))
 
 
 def test_no_pictures_leave_no_trace(tmp_path):

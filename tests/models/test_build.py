@@ -11,12 +11,12 @@ from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
 
 from ablation.config.model import ModelConfig
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import Contents, Split, check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.loaders import register
 from ablation.execute import execute
-from ablation.models import build as models
 from ablation.models import yacs
+from ablation.models.build import build_detector, noise_levels, probe_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
 from ablation.records.errors import ConfigError
@@ -61,7 +61,7 @@ def _group(config):
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
 def test_every_config_of_the_zoo_is_built_and_tells_its_levels(config):
-    levels = models.probe_levels(_group(config).model_dump())
+    levels = probe_levels(_group(config).model_dump())
     is_pyramid = "C4" not in config and "DC5" not in config
     outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
     assert levels.outputs == (outputs if is_pyramid else ("res4",) if "C4" in config else ("res5",))
@@ -73,7 +73,7 @@ def test_a_config_that_needs_a_compiled_detectron2_says_so(config):
     if hasattr(detectron2, "_C"):
         pytest.skip("this detectron2 is compiled")
     with pytest.raises(ConfigError, match=r"detectron2 cannot build this model: .*DeformConv"):
-        models.probe_levels(_group(config).model_dump())
+        probe_levels(_group(config).model_dump())
 
 
 def _images(cfg):
@@ -102,10 +102,10 @@ def test_noise_reaches_training_and_inference_of_every_family(compose, micro, fa
     cfg.INPUT.MASK_FORMAT = "bitmask"
     torch.manual_seed(0)
     model = yacs.YacsDetector(cfg).build()
-    levels = models.noise_levels(model)
+    levels = noise_levels(model)
     asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
     grid = f"noise.levels=[{','.join(asked)}]"
-    noise = validated(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise
+    noise = validate_config(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise
     images = _images(cfg)
     with EventStorage(0), Injection(model.train(), noise, phase="train") as training:
         losses = model(images)
@@ -159,8 +159,8 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
     keys = [f"+model.overrides.{key}={value}" for key, value in overrides.items()]
     one = ["schedule.iterations=2", "schedule.batch_size=1", "noise.sigma=0.5", "noise.when=always"]
     composed = compose(*micro, f"model.config={config}", *keys, *one)
-    run = validated(composed)
-    levels = models.probe_levels(run.model.model_dump())
+    run = validate_config(composed)
+    levels = probe_levels(run.model.model_dump())
     assert set(levels.outputs) in ({"p2", "p3", "p4", "p5", "p6"}, {"p3", "p4", "p5", "p6", "p7"})
     record = execute(composed | {"evaluation": composed["evaluation"] | {"primary_metric": "bbox/AP"}})
     assert record.status is Status.COMPLETED
@@ -170,11 +170,11 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
 def test_a_lazy_config_takes_the_schedule(compose, micro):
     given = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
     more = ["schedule.weight_decay=0.3", "schedule.clip_norm=1.0", "schedule.amp=true"]
-    config = validated(
+    config = validate_config(
         compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *given, *more)
     )
-    contents = Contents("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
-    detector = models.detector(config, contents)
+    contents = AnnotationSummary("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
+    detector = build_detector(config, contents)
     assert (detector.iterations, detector.feed.batch_size, detector.is_amp) == (50, 32, True)
     assert not detector.has_masks
     model = detector.build()
@@ -195,7 +195,7 @@ def test_a_lazy_config_that_takes_boxes_from_masks_takes_boxes_alone(compose, mi
     folder = coco_folder(edit=lambda data: data["annotations"][1].pop("segmentation"))
     split = Split(folder / "train.json", folder / "images")
     config = compose(*micro, "model.config=new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
-    detector = models.detector(validated(config), check(split))
+    detector = build_detector(validate_config(config), check_annotations_file(split))
     name = register(split)
     instances = detector.mapper(name, augmented=True, annotated=True)(DatasetCatalog.get(name)[0])["instances"]
     assert not detector.has_masks
@@ -213,15 +213,15 @@ def test_a_lazy_config_that_takes_boxes_from_masks_takes_boxes_alone(compose, mi
 def test_a_python_config_that_is_none_says_so(compose, micro, tmp_path, text, message):
     (tmp_path / "own.py").write_text(text + "\n")
     with pytest.raises(ConfigError, match=message):
-        run = validated(compose(*micro, f"model.config={tmp_path / 'own.py'}"))
+        run = validate_config(compose(*micro, f"model.config={tmp_path / 'own.py'}"))
         model_fingerprint(run.model)
-        models.probe_levels(run.model.model_dump())
+        probe_levels(run.model.model_dump())
 
 
 def test_the_identity_of_a_lazy_config_covers_what_it_imports(tmp_path, compose, micro):
     (tmp_path / "base.py").write_text("model = dict(a=1)\n")
     (tmp_path / "own.py").write_text("from .base import model\n")
-    config = validated(compose(*micro, f"model.config={tmp_path / 'own.py'}")).model
+    config = validate_config(compose(*micro, f"model.config={tmp_path / 'own.py'}")).model
     before = model_fingerprint(config)
     (tmp_path / "base.py").write_text("model = dict(a=1111)\n")
     assert model_fingerprint(config) != before
@@ -237,8 +237,8 @@ def test_a_users_module_brings_its_own_backbone(tmp_path, monkeypatch, compose, 
         "    return build_resnet_fpn_backbone(cfg, shape)\n"
     )
     named = compose(*micro, "model.imports=[my_backbone]", "+model.overrides.MODEL.BACKBONE.NAME=mine")
-    group = validated(named).model
-    assert models.probe_levels(group.model_dump()).outputs == ("p2", "p3", "p4", "p5", "p6")
+    group = validate_config(named).model
+    assert probe_levels(group.model_dump()).outputs == ("p2", "p3", "p4", "p5", "p6")
     before = model_fingerprint(group)
     with (tmp_path / "my_backbone.py").open("a") as file:
         file.write("# changed\n")

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from ablation.config.noise import NoiseScheduleConfig
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
 from ablation.data.splits import locate, prepare
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.models.injection import Injection, strength_at
 from ablation.noise.base import rms
 from ablation.records.errors import ConfigError, NoiseNotApplied
@@ -20,9 +20,9 @@ from ablation.records.errors import ConfigError, NoiseNotApplied
 @pytest.fixture(scope="module")
 def world(module_compose, micro):
     """A micro model in evaluation mode and a loader of its test images."""
-    config = validated(module_compose(*micro))
+    config = validate_config(module_compose(*micro))
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     torch.manual_seed(0)
     model = detector.build().eval()
     name = register(locate(config.dataset, "test"))
@@ -32,7 +32,7 @@ def world(module_compose, micro):
 
 @pytest.fixture
 def noise(compose, micro):
-    return lambda *overrides: validated(compose(*micro, *overrides)).noise
+    return lambda *overrides: validate_config(compose(*micro, *overrides)).noise
 
 
 def features_of(model, batches):

@@ -10,12 +10,12 @@ from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 from safetensors.torch import save_file
 from torch import nn
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
 from ablation.data.splits import locate, prepare
 from ablation.execute import execute
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.models.weights import load_weights
 from ablation.records.errors import RunError
 from ablation.records.paths import SweepPaths
@@ -77,9 +77,9 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, kind):
 
 
 def test_a_checkpoint_of_detectron2_gives_its_own_ap_and_trains_on(compose, micro, tmp_path):
-    config = validated(compose(*micro))
+    config = validate_config(compose(*micro))
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     torch.manual_seed(5)
     theirs = detector.build()
     DetectionCheckpointer(theirs, str(tmp_path)).save("theirs")
@@ -97,7 +97,7 @@ def test_a_checkpoint_of_detectron2_gives_its_own_ap_and_trains_on(compose, micr
     for task in ("bbox", "segm"):
         for key, value in expected[task].items():
             assert record.metrics[f"{task}/{key}"] == (None if np.isnan(value) else value)
-    training = SweepPaths(tmp_path / validated(composed).sweep_name).training(record.training_id)
+    training = SweepPaths(tmp_path / validate_config(composed).sweep_name).training(record.training_id)
     told = read_record(training.record, TrainingRecord).weights
     assert told.loaded == len(theirs.state_dict())
     assert not told.missing

@@ -15,13 +15,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ablation import noise
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.splits import locate, prepare
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.preview import __main__ as preview
 from ablation.preview import figure as panels
-from ablation.preview.compare import captured, compare, observe
+from ablation.preview.compare import capture_features, compare, observe
 from ablation.records.errors import AblationError, ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +32,7 @@ FPN = ["p2", "p3", "p4", "p5", "p6"]
 @pytest.fixture(scope="module")
 def cell(module_compose, micro):
     """Overrides to a validated configuration whose noise always acts."""
-    return lambda *overrides: preview.always_acting(validated(module_compose(*micro, *overrides)))
+    return lambda *overrides: preview.with_noise_in_evaluation(validate_config(module_compose(*micro, *overrides)))
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def model(cell):
     config = cell("noise.sigma=0.25")
     prepare(config.dataset)
     torch.manual_seed(0)
-    return models.detector(config, check(locate(config.dataset, "train"))).build().eval()
+    return build_detector(config, check_annotations_file(locate(config.dataset, "train"))).build().eval()
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_difference_is_noisy_minus_clean(model, inputs, cell):
 
 def test_maps_are_the_channel_rms_of_what_the_hooks_caught(model, inputs, cell):
     config = cell("noise.sigma=0.25", "noise.levels=[p3]")
-    with torch.no_grad(), captured(model, config.noise) as found:
+    with torch.no_grad(), capture_features(model, config.noise) as found:
         model([inputs])
     expected = found.of("p3", (60, 50)).square().mean(dim=0).sqrt().numpy()
     np.testing.assert_array_equal(_level(compare(model, inputs, config.noise), "p3").clean, expected)
@@ -302,7 +302,7 @@ def swept(module_compose):
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             cfg = compose("config", overrides=[f"experiment={name}"], return_hydra_config=True)
         ((key, values),) = cfg.hydra.sweeper.params.items()
-        return [validated(module_compose(f"experiment={name}", f"{key}={value}")) for value in values.split(",")]
+        return [validate_config(module_compose(f"experiment={name}", f"{key}={value}")) for value in values.split(",")]
 
     return cells
 
@@ -329,7 +329,7 @@ def test_a_preset_stands_in_the_documentation(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_alone_is_its_noise(module_compose, name):
-    assert validated(module_compose(f"experiment={name}")).noise.build() is not None
+    assert validate_config(module_compose(f"experiment={name}")).noise.build() is not None
 
 
 @pytest.mark.parametrize(

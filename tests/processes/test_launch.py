@@ -64,7 +64,7 @@ def fail_until(path, successes_from):
 
 def tell(count):
     for i in range(count):
-        progress.tell(Progress("train", i, count, 0.5))
+        progress.report_progress(Progress("train", i, count, 0.5))
 
 
 @pytest.fixture

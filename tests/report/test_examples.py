@@ -14,7 +14,7 @@ from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord
 from ablation.records.storage import read_record
 from ablation.report.document.answer import answer
-from ablation.report.document.tables import ends
+from ablation.report.document.tables import format_interval
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
 
@@ -53,7 +53,7 @@ def test_the_numbers_of_the_study_are_those_of_the_reports():
             if one.factors.get("noise.when") != "always":
                 number = f"{one.difference:+.1f}"
                 bold = f"**{number}**" if one.verdict.is_claimed else number
-                assert f"{bold} {ends(one.difference_interval)}" in text
+                assert f"{bold} {format_interval(one.difference_interval)}" in text
                 told += 1
     assert told == 8 + 6 + 8
 

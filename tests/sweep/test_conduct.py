@@ -14,7 +14,7 @@ from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, write_record
 from ablation.sweep import check_models as probe
-from ablation.sweep.sweep import SweepFailed, conduct
+from ablation.sweep.sweep import SweepFailed, run_sweep
 
 OUTPUTS = ("p2", "p3", "p4", "p5", "p6")
 
@@ -42,7 +42,7 @@ def conducted(asked, micro, tmp_path, monkeypatch, paths):
 
         given = asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
         try:
-            conduct(given, launch, workers=2, arguments=overrides)
+            run_sweep(given, launch, workers=2, arguments=overrides)
         except SweepFailed as error:
             calls.append(str(error))
         return calls

@@ -6,11 +6,11 @@ import pytest
 from rich.console import Console
 from rich.live import Live
 
-from ablation.processes.launch import Outcome
+from ablation.processes.launch import TaskResult
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 from ablation.records.failure import Failure
-from ablation.sweep.display import _LiveTable, _told, _verdict, clock
+from ablation.sweep.display import _format_progress, _LiveTable, _verdict, clock
 
 HALFWAY = Progress("train", 20, 40, loss=1.25, seconds_left=95.0, rate=2.5)
 
@@ -30,21 +30,21 @@ def test_the_live_table_holds_iteration_speed_loss_and_time_left(tmp_path):
     assert running.split("\n")[1].split() == ["one", "train", "20/40", "2.50/s", "1.250", "1", "min", "35", "s"]
     assert "two" in running and "starting" in running
     assert "0 done, 0 failed, 3 left" in running
-    watcher.ended(Outcome(Task("one", print, (), tmp_path / "log.txt"), seconds=3.0))
+    watcher.ended(TaskResult(Task("one", print, (), tmp_path / "log.txt"), seconds=3.0))
     assert "1 done, 0 failed, 2 left" in shown(watcher)
 
 
 def test_what_was_interrupted_has_not_failed_and_is_left(tmp_path):
     watcher = _LiveTable(Live(console=Console(file=io.StringIO())), total=3)
     log = tmp_path / "log.txt"
-    watcher.ended(Outcome(Task("one", print, (), log), seconds=3.0))
-    watcher.ended(Outcome(Task("two", print, (), log), failure=Failure("interrupted", "Interrupted."), seconds=3.0))
+    watcher.ended(TaskResult(Task("one", print, (), log), seconds=3.0))
+    watcher.ended(TaskResult(Task("two", print, (), log), failure=Failure("interrupted", "Interrupted."), seconds=3.0))
     assert "1 done, 0 failed, 2 to be done when the command is repeated" in " ".join(shown(watcher).split())
 
 
 def test_a_line_of_a_log_says_the_same():
-    assert _told(HALFWAY) == "train 20/40, 2.50/s, loss 1.250, 1 min 35 s left"
-    assert _told(Progress("evaluate", 0, 5)) == "evaluate 0/5"
+    assert _format_progress(HALFWAY) == "train 20/40, 2.50/s, loss 1.250, 1 min 35 s left"
+    assert _format_progress(Progress("evaluate", 0, 5)) == "evaluate 0/5"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42, "42 s"), (185, "3 min 05 s"), (7800, "2 h 10 min")])
@@ -54,5 +54,5 @@ def test_times_are_as_people_write_them(seconds, text):
 
 def test_a_failure_and_what_to_do_are_two_sentences(tmp_path):
     failure = Failure("out-of-space", "OSError: No space left on device", "Free some disk space.")
-    outcome = Outcome(Task("one", print, (), tmp_path / "log.txt"), failure=failure, seconds=3.0)
+    outcome = TaskResult(Task("one", print, (), tmp_path / "log.txt"), failure=failure, seconds=3.0)
     assert "No space left on device. Free some disk space." in _verdict(outcome)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ablation import noise
-from ablation.config.schemas import validated
+from ablation.config.schemas import validate_config
 from ablation.sweep.identity import identify
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def ids(compose, micro):
-    return lambda *overrides: identify(validated(compose(*micro, *overrides)))
+    return lambda *overrides: identify(validate_config(compose(*micro, *overrides)))
 
 
 def _of_type(name):
@@ -133,7 +133,7 @@ def test_annotations_decide_the_ids_and_their_place_does_not(compose, micro, coc
     def of(folder):
         data = [f"dataset.{split}_json={folder / split}.json" for split in ("train", "test")]
         data += [f"dataset.{split}_images={folder / 'images'}" for split in ("train", "test")]
-        return identify(validated(compose(*plain, "dataset=coco_json", *data)))
+        return identify(validate_config(compose(*plain, "dataset=coco_json", *data)))
 
     one, two = of(coco_folder("one")), of(coco_folder("two"))
     other = of(coco_folder("other", edit=lambda data: data["annotations"].pop()))
@@ -166,5 +166,5 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
         ).stdout
         for seed in ("1", "2")
     }
-    here = identify(validated(compose(*overrides)))
+    here = identify(validate_config(compose(*overrides)))
     assert told == {f"{here.training_id} {here.run_id}\n"}

@@ -14,7 +14,7 @@ from ablation.records.failure import Failure
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import write_record
 from ablation.sweep.plan import plan
-from ablation.sweep.sweep import _remember
+from ablation.sweep.sweep import _append_history
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
@@ -44,7 +44,7 @@ def test_what_is_told_about_the_data_is_kept_with_the_command(asked, micro, coco
     files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
     files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
     cells = plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
-    _remember(cells, ["seed=0,1"])
+    _append_history(cells, ["seed=0,1"])
     (command,) = json.loads(cells.paths.sweep.read_text())
     assert list(command["data"]) == ["coco_json"]
     assert command["data"]["coco_json"][0].startswith("2 images with 4 objects to train on and 2 images")

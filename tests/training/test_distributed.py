@@ -9,7 +9,7 @@ import torch
 from assets import ranks_apart
 from safetensors.torch import load_file
 
-from ablation.config.schemas import validated
+from ablation.config.schemas import validate_config
 from ablation.data.splits import prepare
 from ablation.execute import execute
 from ablation.processes import progress
@@ -18,7 +18,7 @@ from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import Status, TrainingRecord
 from ablation.records.storage import read_record
 from ablation.sweep.identity import identify
-from ablation.training import distributed as ranks
+from ablation.training import distributed
 
 TWO = ["sweep.device=cpu", "schedule.devices=2", "sweep.log_period=1", "noise.sigma=0.5"]
 
@@ -28,16 +28,16 @@ def train(compose, micro, tmp_path):
     """Train the micro model on two ranks in a folder of that name: what is told, the weights, the losses."""
 
     def run(name, *overrides):
-        config = validated(compose(*micro, *TWO, *overrides))
+        config = validate_config(compose(*micro, *TWO, *overrides))
         prepare(config.dataset)
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
-        told = ranks.train_on_devices(config, paths)
+        told = distributed.train_on_devices(config, paths)
         losses = [json.loads(line)["total_loss"] for line in paths.metrics.read_text().splitlines()]
         return told, load_file(paths.weights), losses
 
     yield run
-    progress.listen(None)
+    progress.set_listener(None)
 
 
 @pytest.mark.slow
@@ -50,10 +50,10 @@ def test_a_training_on_two_ranks_repeats_itself_and_goes_on_bit_for_bit(train, t
         if update.done == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    progress.listen(stop)
+    progress.set_listener(stop)
     with pytest.raises(RunError, match="Interrupted at iteration") as stopped:
         train("torn")
-    progress.listen(None)
+    progress.set_listener(None)
     assert stopped.value.kind == "interrupted"
     assert TrainingPaths(tmp_path / "torn").checkpoint.exists()
     _, again, losses_again = train("torn")
@@ -64,9 +64,9 @@ def test_a_training_on_two_ranks_repeats_itself_and_goes_on_bit_for_bit(train, t
 @pytest.mark.slow
 def test_two_ranks_learn_and_hold_the_same_weights_under_draws_of_their_own(train, monkeypatch):
     seen = []
-    monkeypatch.setattr(ranks, "train_as", ranks_apart.digest_of_weights)
-    launched = ranks.launch.launch
-    monkeypatch.setattr(ranks.launch, "launch", lambda *given: seen.extend(launched(*given)) or seen)
+    monkeypatch.setattr(distributed, "train_rank", ranks_apart.digest_of_weights)
+    launched = distributed.launch.launch
+    monkeypatch.setattr(distributed.launch, "launch", lambda *given: seen.extend(launched(*given)) or seen)
     _, _, losses = train("whole", "schedule.iterations=40", "schedule.lr=0.02", "schedule.batch_size=4")
     first, second = (outcome.result for outcome in seen)
     assert first["weights"] == second["weights"]
@@ -79,7 +79,7 @@ def test_an_error_in_any_rank_ends_all_with_that_error(train, monkeypatch):
     with pytest.raises(RunError, match="diverged at iteration") as failed:
         train("diverging", "schedule.lr=1e30")
     assert failed.value.kind == "diverged"
-    monkeypatch.setattr(ranks, "train_as", ranks_apart.fail_as_rank_1)
+    monkeypatch.setattr(distributed, "train_rank", ranks_apart.fail_as_rank_1)
     with pytest.raises(RunError, match="rank 1 has had enough"):
         train("failing", "sweep.checkpoint_period=2")
 
@@ -97,7 +97,7 @@ def test_a_run_on_two_ranks_leaves_the_records_of_any_run(compose, micro, tmp_pa
 
 def test_several_devices_are_another_training_and_one_is_none(compose, micro):
     one, same, two = (
-        identify(validated(compose(*micro, *more))).training_id
+        identify(validate_config(compose(*micro, *more))).training_id
         for more in ([], ["schedule.devices=1"], ["schedule.devices=2"])
     )
     assert one == same != two
@@ -105,18 +105,18 @@ def test_several_devices_are_another_training_and_one_is_none(compose, micro):
 
 def test_a_batch_that_cannot_be_shared_out_is_refused(compose, micro):
     with pytest.raises(ConfigError, match=r"batch_size must be a multiple of schedule\.devices=2, got 3"):
-        validated(compose(*micro, "schedule.devices=2", "schedule.batch_size=3"))
+        validate_config(compose(*micro, "schedule.devices=2", "schedule.batch_size=3"))
     with pytest.raises(ConfigError, match=r"batch_size must be >= 4 for noise\.type=dsu on 2 devices, got 2"):
-        validated(compose(*micro, "schedule.devices=2", "schedule.batch_size=2", "noise=dsu"))
+        validate_config(compose(*micro, "schedule.devices=2", "schedule.batch_size=2", "noise=dsu"))
 
 
 def test_more_gpus_than_a_run_has_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, which is how many GPUs this run"):
-        ranks._slots(2, "cuda")
+        distributed._slots(2, "cuda")
 
 
 def test_each_rank_sees_a_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
-    assert ranks._slots(2, "cuda") == [{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "6"}]
+    assert distributed._slots(2, "cuda") == [{"CUDA_VISIBLE_DEVICES": "4"}, {"CUDA_VISIBLE_DEVICES": "6"}]

@@ -12,11 +12,11 @@ from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import HookBase
 from safetensors.torch import load_file
 
-from ablation.config.schemas import validated
-from ablation.data.coco.annotations import check
+from ablation.config.schemas import validate_config
+from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.loaders import register, train_batches
 from ablation.data.splits import locate, prepare
-from ablation.models import build as models
+from ablation.models.build import build_detector
 from ablation.models.injection import Injection
 from ablation.processes import progress
 from ablation.records.errors import Diverged, Interrupted, NoiseNotApplied
@@ -29,9 +29,9 @@ def train(compose, micro, tmp_path):
     """Train the micro model with overrides in a folder of that name; the training, its weights, its losses."""
 
     def run(name, *overrides):
-        config = validated(compose(*micro, "sweep.log_period=1", *overrides))
+        config = validate_config(compose(*micro, "sweep.log_period=1", *overrides))
         prepare(config.dataset)
-        detector = models.detector(config, check(locate(config.dataset, "train")))
+        detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
         training = Training(config, detector, paths)
@@ -55,13 +55,13 @@ def interrupt_at(iteration):
         if update.stage == "train" and update.done == iteration:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    progress.listen(listener)
+    progress.set_listener(listener)
 
 
 @pytest.fixture(autouse=True)
 def nobody_listens():
     yield
-    progress.listen(None)
+    progress.set_listener(None)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(train):
@@ -87,8 +87,8 @@ def test_without_training_noise_every_loss_and_weight_is_that_of_detectron2s_def
 
 
 def default_trainer(compose, micro, folder):
-    config = validated(compose(*micro))
-    cfg = models.detector(config, check(locate(config.dataset, "train"))).cfg.clone()
+    config = validate_config(compose(*micro))
+    cfg = build_detector(config, check_annotations_file(locate(config.dataset, "train"))).cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TRAIN = (register(locate(config.dataset, "train")),)
     cfg.DATASETS.TEST = ()
@@ -120,7 +120,7 @@ def test_an_interrupted_training_goes_on_bit_for_bit(train, moment, tmp_path):
     interrupt_at(moment)
     with pytest.raises(Interrupted, match=f"iteration {moment} of 8"):
         train("torn", *noisy)
-    progress.listen(None)
+    progress.set_listener(None)
     resumed, weights_again, losses_again = train("torn", *noisy)
     assert equal(weights, weights_again)
     assert losses == losses_again
@@ -132,7 +132,7 @@ def test_a_killed_training_repeats_only_what_came_after_its_checkpoint(train, tm
     interrupt_at(2)
     with pytest.raises(Interrupted):
         train("killed", "noise.sigma=0.5")
-    progress.listen(None)
+    progress.set_listener(None)
     with (tmp_path / "killed" / "metrics.jsonl").open("a") as metrics:  # what a SIGKILL leaves behind
         metrics.write('{"iteration": 2, "total_loss": 99.0}\n{"iteration": 3, "tot')
     _, weights_again, losses_again = train("killed", "noise.sigma=0.5")
@@ -189,9 +189,9 @@ def test_the_logged_snr_is_that_of_the_step_and_stops_with_the_noise(train, tmp_
 
 
 def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compose, micro):
-    config = validated(compose(*micro))
+    config = validate_config(compose(*micro))
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     name = register(locate(config.dataset, "train"))
     mapper = detector.mapper(name, augmented=True, annotated=True)
 
@@ -211,10 +211,10 @@ def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compo
 
 def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
     zoo = ["model=mask_rcnn_r50_fpn", "model.weights=''"]
-    config = validated(compose(*zoo, "schedule.iterations=900", "schedule.batch_size=2"))
+    config = validate_config(compose(*zoo, "schedule.iterations=900", "schedule.batch_size=2"))
     prepare(config.dataset)
-    contents = check(locate(config.dataset, "train"))
-    cfg = models.detector(config, contents).cfg
+    contents = check_annotations_file(locate(config.dataset, "train"))
+    cfg = build_detector(config, contents).cfg
     assert cfg.SOLVER.MAX_ITER == 900
     assert cfg.SOLVER.STEPS == (600, 800)  # 60000 and 80000 of 90000
     assert cfg.SOLVER.WARMUP_ITERS == 10
@@ -224,11 +224,11 @@ def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
 
 def test_every_schedule_key_reaches_detectron2(compose, micro):
     keys = {"epochs": 1.5, "batch_size": 2, "warmup": 3, "decay": "step", "weight_decay": 0.01, "clip_norm": 0.5}
-    config = validated(
+    config = validate_config(
         compose(*micro, *(f"schedule.{key}={value}" for key, value in keys.items()), "schedule.amp=true")
     )
     prepare(config.dataset)
-    solver = models.detector(config, check(locate(config.dataset, "train"))).cfg.SOLVER
+    solver = build_detector(config, check_annotations_file(locate(config.dataset, "train"))).cfg.SOLVER
     assert solver.MAX_ITER == 6  # one and a half times through 8 images, two at a time
     assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (3, 0.01)
     assert (solver.LR_SCHEDULER_NAME, solver.STEPS) == ("WarmupMultiStepLR", (4, 5))
@@ -257,9 +257,11 @@ def test_the_last_checkpoints_on_the_way_are_kept(train, tmp_path):
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 4])
 def test_a_training_may_be_shorter_than_its_recipe_has_steps(compose, iterations):
-    config = validated(compose("model=mask_rcnn_r50_fpn", "model.weights=''", f"schedule.iterations={iterations}"))
+    config = validate_config(
+        compose("model=mask_rcnn_r50_fpn", "model.weights=''", f"schedule.iterations={iterations}")
+    )
     prepare(config.dataset)
-    detector = models.detector(config, check(locate(config.dataset, "train")))
+    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
     scheduler = detector.scheduler(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
     rates = []
     for _ in range(iterations):

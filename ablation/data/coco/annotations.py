@@ -28,7 +28,7 @@ class Split:
     sem_seg: Path | None = None
 
 
-class Entry(NamedTuple):
+class ImageEntry(NamedTuple):
     """An image as the annotations have it; width and height in pixels."""
 
     name: str
@@ -37,7 +37,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Contents:
+class AnnotationSummary:
     """What a checked split holds.
 
     fingerprint: hash of the annotations and of the names and sizes in bytes of the images.
@@ -61,11 +61,11 @@ class Contents:
     flips: tuple[tuple[str, str], ...] = ()
     remarks: tuple[str, ...] = ()
     counts_from_zero: bool = False
-    entries: Mapping[int, Entry] = field(default_factory=dict, repr=False, compare=False)
+    entries: Mapping[int, ImageEntry] = field(default_factory=dict, repr=False, compare=False)
     objects: Mapping[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
 
 
-def check(split: Split) -> Contents:
+def check_annotations_file(split: Split) -> AnnotationSummary:
     """Read a split and refuse what is not COCO.
 
     Raises:
@@ -79,7 +79,7 @@ def check(split: Split) -> Contents:
 
 
 @lru_cache(maxsize=64)
-def _check(split: Split, _modified: int, _size: int) -> Contents:
+def _check(split: Split, _modified: int, _size: int) -> AnnotationSummary:
     raw = _read(split.annotations)
     data = _parsed(raw, split.annotations)
     images, annotations, categories = (
@@ -102,7 +102,7 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
     instances = [a for a in annotations if not a.get("iscrowd")]
     segmentations = [a.get("segmentation") for a in instances]
     keypoints, flips = keypoint_names(categories)
-    return Contents(
+    return AnnotationSummary(
         fingerprint=digest.hexdigest()[:16],
         images=len(images),
         instances=len(annotations),
@@ -114,7 +114,7 @@ def _check(split: Split, _modified: int, _size: int) -> Contents:
         flips=flips,
         remarks=remarks(images, annotations, categories),
         counts_from_zero=any(a["id"] == 0 for a in annotations),
-        entries={i["id"]: Entry(i["file_name"], i["width"], i["height"]) for i in images},
+        entries={i["id"]: ImageEntry(i["file_name"], i["width"], i["height"]) for i in images},
         objects=objects,
     )
 

@@ -192,7 +192,7 @@ def _ring(corners: int) -> Points:
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What a style's images look like.
 
     background: makes the (size, size, 3) canvas in BGR, about 0..255.
@@ -210,9 +210,9 @@ class Look:
     grain: tuple[float, float]
 
 
-LOOKS: dict[Style, Look] = {
-    "shapes": Look(_smooth_background, _muted, 45, (_plain, _gradient, _stripes, _checks), (6, 30), (3, 10)),
-    "glyphs": Look(_mosaic_background, _saturated, 45, (_plain, _dots, _ripples, _blotches), (10, 40), (2, 10)),
+APPEARANCES: dict[Style, Appearance] = {
+    "shapes": Appearance(_smooth_background, _muted, 45, (_plain, _gradient, _stripes, _checks), (6, 30), (3, 10)),
+    "glyphs": Appearance(_mosaic_background, _saturated, 45, (_plain, _dots, _ripples, _blotches), (10, 40), (2, 10)),
 }
 
 OUTLINES: dict[Style, dict[str, Callable[[np.random.Generator], Points]]] = {

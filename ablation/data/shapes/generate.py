@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.data.shapes.appearance import LOOKS, OUTLINES, Image, Look, Points, Style, pixel_grid
+from ablation.data.shapes.appearance import APPEARANCES, OUTLINES, Appearance, Image, Points, Style, pixel_grid
 
 Mask = NDArray[np.bool_]
 
@@ -146,7 +146,7 @@ def trace(mask: Mask) -> list[Points]:
 
 
 def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> _Scene:
-    look = LOOKS[spec.style]
+    look = APPEARANCES[spec.style]
     canvas = look.background(rng, spec.image_size)
     classes: list[int] = []
     visible: list[Mask] = []
@@ -232,7 +232,7 @@ def _is_whole(mask: Mask) -> bool:
     return bool((parts[1:, cv2.CC_STAT_AREA] >= MIN_PART_PIXELS).all())
 
 
-def _paint(canvas: Image, polygon: Points, look: Look, rng: np.random.Generator) -> None:
+def _paint(canvas: Image, polygon: Points, look: Appearance, rng: np.random.Generator) -> None:
     """Blend a filled polygon into the canvas (H, W, 3), in place."""
     left, top = np.maximum(np.floor(polygon.min(axis=0)).astype(int) - 1, 0)
     right, bottom = np.ceil(polygon.max(axis=0)).astype(int) + 1
@@ -244,7 +244,7 @@ def _paint(canvas: Image, polygon: Points, look: Look, rng: np.random.Generator)
     region += alpha * (color + pattern[..., None] * shading - region)
 
 
-def _contrasting_color(look: Look, rng: np.random.Generator, behind: NDArray[np.floating[Any]]) -> Image:
+def _contrasting_color(look: Appearance, rng: np.random.Generator, behind: NDArray[np.floating[Any]]) -> Image:
     for _ in range(PLACEMENT_ATTEMPTS):
         color = look.color(rng)
         if np.abs(color - behind).mean() >= look.contrast:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ablation.report.document.tables import ends, probability, progress
-from ablation.report.loading.factors import SIGMA, shown
+from ablation.report.document.tables import format_interval, format_p, progress
+from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.decision import Decision, TrendVerdict
 from ablation.report.statistics.estimates import Estimate
@@ -77,14 +77,14 @@ def _claims(findings: Findings) -> str:
     steepest = max(trends, key=lambda t: abs(t.effect))
     return (
         f"{text} The steepest trend, of {family_name(steepest)}, is {steepest.effect:+.1f} points from sigma 0 to the "
-        f"highest (n = {steepest.seeds}, joint p = {probability(steepest.p_joint)})."
+        f"highest (n = {steepest.seeds}, joint p = {format_p(steepest.p_joint)})."
     )
 
 
 def _no_claim(findings: Findings) -> str:
     decision = findings.outcome.decision
     tested = [v for v in (*decision.cells, *decision.trends) if v.seeds >= decision.needed]
-    smallest = probability(min(v.p_joint for v in tested))
+    smallest = format_p(min(v.p_joint for v in tested))
     return (
         f"No effect on {findings.sweep.primary_metric} is claimed: the smallest p of "
         f"{_hypotheses(decision)}, tested together, is {smallest}."
@@ -96,8 +96,11 @@ def _largest(findings: Findings) -> str:
     largest = max(compared, key=lambda e: abs(e.difference or 0.0))
     among = f"among {len(compared)} cells" if len(compared) > 1 else "of one cell"
     interval = largest.difference_interval
-    verdict = "" if largest.verdict is None else probability(largest.verdict.p_joint)
-    facts = [f"n = {largest.pairs}", f"95 % interval {ends(interval) or 'none, one seed'}, for this cell alone"]
+    verdict = "" if largest.verdict is None else format_p(largest.verdict.p_joint)
+    facts = [
+        f"n = {largest.pairs}",
+        f"95 % interval {format_interval(interval) or 'none, one seed'}, for this cell alone",
+    ]
     facts += [f"joint p = {verdict}"] if verdict else []
     text = (
         f"The largest seed-paired difference in {findings.sweep.primary_metric} to the baseline {among} is "
@@ -151,4 +154,4 @@ def _span(estimates: Iterable[Estimate]) -> str:
 
 def _named(sweep: Sweep, estimate: Estimate) -> str:
     values = {SIGMA: estimate.sigma, **estimate.factors}
-    return ", ".join(f"{f}={shown(values[f])}" for f in shown_factors(sweep))
+    return ", ".join(f"{f}={format_value(values[f])}" for f in shown_factors(sweep))

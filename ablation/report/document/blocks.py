@@ -23,7 +23,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureBlock:
     """A figure by its name among the files, what it shows and how to read it."""
 
     name: str
@@ -52,11 +52,11 @@ class Code:
     text: str
 
 
-Block = Heading | Paragraph | Picture | Listing | Files | Code | Grid
+Block = Heading | Paragraph | FigureBlock | Listing | Files | Code | Grid
 
 
 @dataclass(frozen=True)
-class Contents:
+class ReportDocument:
     """A report: the answer comes first, then the blocks in their order."""
 
     title: str

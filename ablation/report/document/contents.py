@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Collection, Sequence
 
 from ablation.report.document.answer import answer, family_name
-from ablation.report.document.blocks import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
-from ablation.report.document.tables import Grid, ap, difference_note, ends, p_values, results
+from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
+from ablation.report.document.tables import Grid, difference_note, format_interval, format_score, p_values, results
 from ablation.report.figures.catalog import CAPTIONS
-from ablation.report.loading.factors import SIGMA, shown
+from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.index import Problem
 from ablation.report.loading.sweep import Sweep
-from ablation.report.statistics import summaries as views
+from ablation.report.statistics import summaries
 from ablation.report.statistics.decision import Decision
-from ablation.report.statistics.estimates import Estimate, together
+from ablation.report.statistics.estimates import Estimate, aggregate_estimates
 from ablation.report.statistics.findings import Findings, shown_factors
 
 
-def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
+def compile_contents(findings: Findings, figures: Collection[str]) -> ReportDocument:
     """The report of a sweep. figures: the names of those that were drawn."""
     sweep = findings.sweep
     metric = sweep.primary_metric
@@ -38,31 +38,37 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> Contents:
     blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
     blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
     blocks += [*_realised(sweep), *_missing(sweep), *_provenance(sweep)]
-    return Contents(sweep.name, answer(findings), blocks)
+    return ReportDocument(sweep.name, answer(findings), blocks)
 
 
-def _picture(name: str, metric: str) -> Picture:
+def _picture(name: str, metric: str) -> FigureBlock:
     caption = CAPTIONS[name]
-    return Picture(name, caption.title.format(metric=metric), caption.text.format(metric=metric))
+    return FigureBlock(name, caption.title.format(metric=metric), caption.text.format(metric=metric))
 
 
 def _robustness(sweep: Sweep) -> list[Block]:
     """What is left of AP under test noise and corruption: the train by test matrix and its summaries, as text."""
-    matrix = views.train_by_test(sweep)
+    matrix = summaries.train_by_test(sweep)
     if matrix is None and sweep.corruptions.empty:
         return []
     blocks: list[Block] = [Heading("Robustness")]
     if matrix is not None:
-        rows = [[str(cell), *map(ap, values)] for cell, values in zip(matrix.index, matrix.to_numpy(), strict=True)]
+        rows = [
+            [str(cell), *map(format_score, values)]
+            for cell, values in zip(matrix.index, matrix.to_numpy(), strict=True)
+        ]
         blocks.append(Grid(["trained with", *(f"test {name}" for name in matrix.columns)], rows, 1))
         blocks += _test_differences(sweep, list(matrix.columns))
-    summaries = views.robustness(sweep)
-    rows = [[str(cell), *map(ap, values)] for cell, values in zip(summaries.index, summaries.to_numpy(), strict=True)]
-    return [*blocks, Grid(["trained with", *map(str, summaries.columns)], rows, 1), Paragraph(_ROBUSTNESS_NOTE)]
+    robustness = summaries.robustness(sweep)
+    rows = [
+        [str(cell), *map(format_score, values)]
+        for cell, values in zip(robustness.index, robustness.to_numpy(), strict=True)
+    ]
+    return [*blocks, Grid(["trained with", *map(str, robustness.columns)], rows, 1), Paragraph(_ROBUSTNESS_NOTE)]
 
 
 def _test_differences(sweep: Sweep, tests: Sequence[str]) -> list[Block]:
-    found = views.test_differences(sweep)
+    found = summaries.test_differences(sweep)
     if not found:
         return []
     rows = [[cell, *(_difference(by_test.get(test)) for test in tests)] for cell, by_test in found.items()]
@@ -72,7 +78,7 @@ def _test_differences(sweep: Sweep, tests: Sequence[str]) -> list[Block]:
 def _difference(one: Estimate | None) -> str:
     if one is None or one.difference is None:
         return "-"
-    return f"{one.difference:+.1f} {ends(one.difference_interval)}".rstrip()
+    return f"{one.difference:+.1f} {format_interval(one.difference_interval)}".rstrip()
 
 
 _TEST_NOTE = (
@@ -104,7 +110,7 @@ def _tests(findings: Findings) -> list[Block]:
 def trends(decision: Decision) -> Grid:
     """The dose response of each family of cells that differ in sigma alone."""
     rows = [
-        [family_name(t), str(t.seeds), f"{t.slope:+.2f}", f"{t.effect:+.1f}", ends(t.interval), *p_values(t)]
+        [family_name(t), str(t.seeds), f"{t.slope:+.2f}", f"{t.effect:+.1f}", format_interval(t.interval), *p_values(t)]
         for t in decision.trends
     ]
     header = ["cells that differ in sigma alone", "n", "points per unit of sigma", "from sigma 0 to the highest"]
@@ -119,7 +125,7 @@ _TREND_NOTE = (
 
 def _together(findings: Findings) -> list[Block]:
     """One number for all cells with noise, where there are several and each has all seeds."""
-    found = together(findings.outcome)
+    found = aggregate_estimates(findings.outcome)
     if found is None:
         return []
     rows = [[name, f"{value:{form}}", f"[{low:{form}}, {high:{form}}]"] for name, value, low, high, form in found.rows]
@@ -153,7 +159,11 @@ def _realised(sweep: Sweep) -> list[Block]:
             values = key if isinstance(key, tuple) else (key,)
             snrs = [found.get(name, float("nan")) for name in names]
             rows.append(
-                [*map(shown, values), phase, *("" if math.isnan(s) else f"{round(s, 1) + 0.0:.1f}" for s in snrs)]
+                [
+                    *map(format_value, values),
+                    phase,
+                    *("" if math.isnan(s) else f"{round(s, 1) + 0.0:.1f}" for s in snrs),
+                ]
             )
     note = "SNR in dB per level, measured while the noise acted (training or evaluation), mean over seeds."
     grid = Grid([*factors, "phase", *names], rows, len(factors) + 1)
@@ -184,7 +194,7 @@ def _failure_row(sweep: Sweep, problem: Problem) -> list[str]:
     cells = sweep.runs[sweep.runs["run_id"] == problem.run_id]
     if "sweep" in cells:
         cells = cells[cells["sweep"] == problem.sweep]
-    values = [", ".join(dict.fromkeys(shown(v) for v in cells[f])) for f in (*shown_factors(sweep), "seed")]
+    values = [", ".join(dict.fromkeys(format_value(v) for v in cells[f])) for f in (*shown_factors(sweep), "seed")]
     return [*values, problem.status, problem.reason, problem.advice, problem.log]
 
 
@@ -193,7 +203,7 @@ def _waiting(sweep: Sweep) -> list[list[str]]:
     rows = sweep.runs[sweep.runs["status"].isin(["planned", "running"])]
     seeds: dict[tuple[str, ...], list[str]] = {}
     for row in rows.to_dict("records"):
-        key = (*(shown(row[f]) for f in factors), str(row["status"]))
+        key = (*(format_value(row[f]) for f in factors), str(row["status"]))
         seeds.setdefault(key, []).append(str(row["seed"]))
     return [[*key, ", ".join(found)] for key, found in seeds.items()]
 

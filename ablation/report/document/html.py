@@ -9,17 +9,15 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 
-from ablation.report.document.blocks import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
+from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.tables import Grid
 
 _LARGE = 400_000  # bytes: an SVG of a thousand curves would make the page slow, the PNG of it is small
 
 
-def page(contents: Contents, images: Mapping[str, str]) -> str:
+def page(contents: ReportDocument, images: Mapping[str, str]) -> str:
     """The whole text of index.html. images: for each Picture of the contents its address, as from `embed`."""
-    template = Template(
-        resources.files("ablation.report.document").joinpath("page.html").read_text(encoding="utf-8")
-    )
+    template = Template(resources.files("ablation.report.document").joinpath("page.html").read_text(encoding="utf-8"))
     parts = [f'<p class="answer">{escape(contents.answer)}</p>', *(_written(b, images) for b in contents.blocks)]
     return template.substitute(title=escape(contents.title), body="\n".join(parts))
 
@@ -37,7 +35,7 @@ def _written(block: Block, images: Mapping[str, str]) -> str:
             return f"<h2>{escape(text)}</h2>"
         case Paragraph(text):
             return f'<p class="note">{escape(text)}</p>'
-        case Picture(name, title, caption):
+        case FigureBlock(name, title, caption):
             return (
                 f'<figure><button type="button" class="zoom" aria-label="enlarge: {escape(title)}">'
                 f'<img src="{images[name]}" alt="{escape(title)}"></button>'

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from ablation.report.document.blocks import Block, Code, Contents, Files, Heading, Listing, Paragraph, Picture
+from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.tables import Grid
 
 
-def markdown(contents: Contents) -> str:
+def markdown(contents: ReportDocument) -> str:
     """The whole text of report.md; figures are looked for in figures/ beside it."""
     parts = [f"# {escape(contents.title)}", escape(contents.answer), *map(_written, contents.blocks)]
     return "\n\n".join(parts) + "\n"
@@ -30,7 +30,7 @@ def _written(block: Block) -> str:
             return f"## {escape(text)}"
         case Paragraph(text):
             return escape(text)
-        case Picture(name, title, caption):
+        case FigureBlock(name, title, caption):
             return f"[![{escape(title)}](figures/{name}.png)](figures/{name}.svg)\n\n{escape(caption)}"
         case Listing(items):
             return "\n".join(f"- {escape(item)}" for item in items)

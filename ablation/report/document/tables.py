@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ablation.report.loading.factors import SIGMA, is_noise, shown
+from ablation.report.loading.factors import SIGMA, format_value, is_noise
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.decision import Verdict
 from ablation.report.statistics.estimates import Estimate, estimate
@@ -43,7 +43,13 @@ def results(findings: Findings) -> Grid:
     for index, main in enumerate(outcome.estimates):
         names = _row_names(main, factors)
         values = [columns[metric][index].value for metric in metrics]
-        row = [*names, _count(main), *map(ap, values), _difference(main), ends(main.difference_interval)]
+        row = [
+            *names,
+            _count(main),
+            *map(format_score, values),
+            _difference(main),
+            format_interval(main.difference_interval),
+        ]
         row += _tests(main) if is_tested else []
         if main.n >= rows.get(tuple(names), (0, row))[0]:  # a grown grid may ask more seeds of one type's baseline
             rows[tuple(names)] = main.n, row
@@ -90,12 +96,12 @@ def difference_note(findings: Findings) -> str:
     return ". ".join([text, *(c.rstrip(".") for c in caveats)])
 
 
-def ends(interval: MeanInterval | None) -> str:
+def format_interval(interval: MeanInterval | None) -> str:
     """Both ends of an interval, empty if there is none."""
     return f"[{interval.low:+.1f}, {interval.high:+.1f}]" if interval else ""
 
 
-def probability(p: float) -> str:
+def format_p(p: float) -> str:
     """A p value with two digits, empty if there is none."""
     return "" if math.isnan(p) else f"{p:.2g}"
 
@@ -103,7 +109,7 @@ def probability(p: float) -> str:
 def p_values(verdict: Verdict) -> list[str]:
     """p of its own test, Holm's, and that of the joint test, which says what is claimed."""
     claim = " claimed" if verdict.is_claimed else ""
-    return [probability(verdict.p), probability(verdict.p_holm), probability(verdict.p_joint) + claim]
+    return [format_p(verdict.p), format_p(verdict.p_holm), format_p(verdict.p_joint) + claim]
 
 
 def _shown_metrics(sweep: Sweep) -> tuple[str, ...]:
@@ -113,7 +119,7 @@ def _shown_metrics(sweep: Sweep) -> tuple[str, ...]:
 
 def _row_names(e: Estimate, factors: Sequence[str]) -> list[str]:
     values = {SIGMA: e.sigma, **e.factors}
-    return ["any" if e.is_baseline and is_noise(f) and f != SIGMA else shown(values[f]) for f in factors]
+    return ["any" if e.is_baseline and is_noise(f) and f != SIGMA else format_value(values[f]) for f in factors]
 
 
 def _count(e: Estimate) -> str:
@@ -121,7 +127,7 @@ def _count(e: Estimate) -> str:
     return f"{n} ({e.pairs} paired)" if e.pairs not in (0, e.n) else n
 
 
-def ap(value: float | None) -> str:
+def format_score(value: float | None) -> str:
     """A score with one decimal, a dash where it is missing."""
     return "-" if value is None or math.isnan(value) else f"{value:.1f}"
 

@@ -11,10 +11,10 @@ import pandas as pd
 
 from ablation.records.paths import SweepPaths
 from ablation.report.figures import charts, plots
-from ablation.report.figures.style import Layout, small_multiples, thinned
+from ablation.report.figures.style import Layout, small_multiples, subsample_evenly
 from ablation.report.loading.factors import SIGMA, is_noise
 from ablation.report.loading.sweep import Sweep
-from ablation.report.statistics import summaries as views
+from ablation.report.statistics import summaries
 from ablation.report.statistics.estimates import Range, as_frame, baseline_spread, estimate, is_strength
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.summaries import cell_names
@@ -42,7 +42,7 @@ def figures(findings: Findings) -> Iterable[tuple[str, Figure]]:
         yield "metric_against_sigma", _metric_figure(sweep)
     if 1 < len(rows := _intervals(findings)) <= _MOST_ROWS:
         yield "differences", charts.forest(rows, sweep.primary_metric)
-    if (levels := views.by_level(findings)) is not None:
+    if (levels := summaries.by_level(findings)) is not None:
         yield (
             "levels",
             charts.heat_map(levels, str(levels.columns.name), f"difference in {sweep.primary_metric}", is_signed=True),
@@ -58,22 +58,22 @@ def figures(findings: Findings) -> Iterable[tuple[str, Figure]]:
 
 def _robustness_figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
     metric = sweep.primary_metric
-    matrix = views.train_by_test(sweep)
+    matrix = summaries.train_by_test(sweep)
     if matrix is not None and matrix.shape[1] > 1:
         if len(matrix) <= _MOST_CELLS:
             yield "test_matrix", charts.heat_map(matrix, "test noise, sigma", f"{metric} [%]")
-        yield "test_noise", charts.cell_lines(views.test_curves(sweep), "test", metric, "sigma of the test noise")
+        yield "test_noise", charts.cell_lines(summaries.test_curves(sweep), "test", metric, "sigma of the test noise")
     if not sweep.corruptions.empty:
-        yield "corruptions", charts.cell_lines(views.corruption_curves(sweep), "corruption", metric, "severity")
-    if not sweep.error_shift.empty and not (kinds := views.error_kinds(sweep)).empty:
+        yield "corruptions", charts.cell_lines(summaries.corruption_curves(sweep), "corruption", metric, "severity")
+    if not sweep.error_shift.empty and not (kinds := summaries.error_kinds(sweep)).empty:
         yield "error_shift", charts.kind_dots(kinds, "points of AP50")
-    classes = views.class_differences(sweep)
+    classes = summaries.class_differences(sweep)
     if classes is not None and len(classes) <= _MOST_CELLS:
         yield "classes", charts.heat_map(classes, "class", "difference in AP", is_signed=True)
 
 
 def _cost_figures(sweep: Sweep) -> Iterable[tuple[str, Figure]]:
-    points = views.costs(sweep)
+    points = summaries.costs(sweep)
     if 1 < points["cell"].nunique() <= _MOST_ROWS:
         yield "cost", charts.ratio_dots(points)
 
@@ -82,7 +82,7 @@ def _intervals(findings: Findings) -> list[charts.Interval]:
     sweep = findings.sweep
     return [
         charts.Interval(
-            name=views.estimate_name(sweep, e),
+            name=summaries.estimate_name(sweep, e),
             value=e.difference,
             low=e.difference_interval.low if e.difference_interval else None,
             high=e.difference_interval.high if e.difference_interval else None,
@@ -157,7 +157,7 @@ def pictures(sweep: Sweep, most: int) -> list[tuple[str, Path]]:
             found = SweepPaths(folder).run(row["run_id"]).pictures
             if found.is_dir():
                 folders.setdefault(cell, found)
-    cells = thinned(list(folders), most)
+    cells = subsample_evenly(list(folders), most)
     common = set.intersection(*({p.name for p in folders[cell].glob("*.png")} for cell in cells)) if cells else set()
     return [(cell, folders[cell] / min(common)) for cell in cells] if common else []
 

@@ -21,9 +21,9 @@ from ablation.report.figures.style import (
     add_legend,
     colours,
     hue_values,
+    select_rows,
     small_multiples,
-    thinned,
-    where,
+    subsample_evenly,
 )
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def heat_map(table: pd.DataFrame, across: str, colour: str, is_signed: bool = Fa
     """
     values = table.to_numpy(dtype=float)
     rows, columns = values.shape
-    names = [_folded(name) for name in table.index]
+    names = [wrap_label(name) for name in table.index]
     lines = sum(name.count("\n") + 1 for name in names)
     wide = 0.075 * max(len(line) for name in names for line in name.split("\n"))
     figure = Figure(
@@ -85,7 +85,7 @@ def heat_map(table: pd.DataFrame, across: str, colour: str, is_signed: bool = Fa
 
 def forest(rows: Sequence[Interval], metric: str) -> Figure:
     """Differences to the baseline below one another, each with its interval, its seeds, and whether it is claimed."""
-    names = [_folded(row.name) for row in rows]
+    names = [wrap_label(row.name) for row in rows]
     lines = sum(name.count("\n") + 1 for name in names)
     figure = Figure(figsize=(6.4, 0.16 * lines + 0.1 * len(rows) + 1.0), layout="constrained")
     ax = figure.subplots()
@@ -109,14 +109,14 @@ def cell_lines(points: pd.DataFrame, panel: str, metric: str, x: str) -> Figure:
 
     points: columns cell, x, value (percent) and `panel`. x: what the axis shows.
     """
-    cells = thinned(hue_values(points, "cell"), _MOST_LINES)
+    cells = subsample_evenly(hue_values(points, "cell"), _MOST_LINES)
     looks = _looks(cells)
-    named = set(thinned(cells))
+    named = set(subsample_evenly(cells))
     points = points[points["cell"].isin(cells)]
 
     def draw(part: pd.DataFrame, ax: Axes) -> None:
         for cell in hue_values(part, "cell"):
-            line = where(part, "cell", cell)
+            line = select_rows(part, "cell", cell)
             ax.plot(
                 line["x"],
                 line["value"],
@@ -135,8 +135,8 @@ def kind_dots(table: pd.DataFrame, unit: str) -> Figure:
     """A place for each column and a mark for each cell: table as from views.error_kinds."""
     figure = Figure(figsize=(6.4, 3.0 + 0.15 * min(len(table), MANY)), layout="constrained")
     ax = figure.subplots()
-    table = table.loc[thinned(list(table.index), _MOST_LINES)]
-    looks, named = _looks(list(table.index)), set(thinned(list(table.index)))
+    table = table.loc[subsample_evenly(list(table.index), _MOST_LINES)]
+    looks, named = _looks(list(table.index)), set(subsample_evenly(list(table.index)))
     shifts = np.linspace(-0.3, 0.3, len(table)) if len(table) > 1 else [0.0]
     for cell, values, shift in zip(table.index.tolist(), table.to_numpy(dtype=float), shifts, strict=True):
         label = str(cell) if cell in named else None
@@ -155,15 +155,15 @@ def ratio_dots(points: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for ax, what in zip(axes, panels, strict=True):
         ax.axvline(1, color=BASELINE, linewidth=1)
-        part = where(points, "what", what)
+        part = select_rows(points, "what", what)
         for place, cell in enumerate(cells):
-            values = where(part, "cell", cell)["value"]
+            values = select_rows(part, "cell", cell)["value"]
             ax.plot(values, [place] * len(values), "o", color=KINDS[0], markersize=4, markerfacecolor="none", alpha=0.7)
             if len(values):
                 ax.plot(float(values.mean()), place, "|", color=KINDS[1], markersize=11, markeredgewidth=2)
         ax.set_xlabel(f"{what}, times the baseline", fontsize=8)
         ax.locator_params(axis="x", nbins=4)
-    axes[0].set_yticks(range(len(cells)), [_folded(cell) for cell in cells])
+    axes[0].set_yticks(range(len(cells)), [wrap_label(cell) for cell in cells])
     axes[0].set_ylim(len(cells) - 0.5, -0.5)
     return figure
 
@@ -221,7 +221,7 @@ def _label(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _folded(name: Any) -> str:
+def wrap_label(name: Any) -> str:
     """A name on several lines, broken between its parts: "sigma" stays with its number."""
     parts = ", ".join(part.replace(" ", "\xa0") for part in str(name).split(", "))
     return "\n".join(textwrap.wrap(parts, _NAME_WIDTH)).replace("\xa0", " ") or str(name)

@@ -17,9 +17,9 @@ from ablation.report.figures.style import (
     colours,
     hue_values,
     label,
+    select_rows,
     single,
-    thinned,
-    where,
+    subsample_evenly,
 )
 from ablation.report.loading.factors import SIGMA
 
@@ -57,8 +57,8 @@ def metric_against_sigma(
         shift = _dodge(ax, index, len(values), len(sigmas))
         if value in bands and value is not None:
             _draw_band(ax, bands[value], look["color"])
-        _draw_means(ax, where(means, hue, value), label(value), look, shift)
-        _draw_points(ax, where(runs, hue, value), metric, look, shift)
+        _draw_means(ax, select_rows(means, hue, value), label(value), look, shift)
+        _draw_points(ax, select_rows(runs, hue, value), metric, look, shift)
     _fit_to_points(ax, runs[metric].to_numpy(dtype=float), means, list(bands.values()))
     _scale_sigma(ax, sigmas)
     ax.set(xlabel=f"{SIGMA} (noise-to-signal ratio)", ylabel=f"{metric} [%]")
@@ -71,13 +71,13 @@ def loss_overlay(curves: pd.DataFrame, name: str, hue: str | None = None, ax: Ax
     curves: columns training_id, iteration, value and hue; one row per logged point. name: of the metric.
     """
     ax = ax or single()
-    values = thinned(hue_values(curves, hue), _MOST_CURVES)
+    values = subsample_evenly(hue_values(curves, hue), _MOST_CURVES)
     palette = colours(values, is_strength=hue == SIGMA)
-    shown = set(thinned(values))
+    shown = set(subsample_evenly(values))
     tops = []
     for value, colour in zip(values, palette, strict=True):
         name_of = label(value, "baseline, 0" if hue == SIGMA and value == 0 else None)
-        group = where(curves, hue, value)
+        group = select_rows(curves, hue, value)
         tops.append(_draw_curve(ax, group, colour, name_of if value in shown else None, len(values) <= MANY))
     finite = [t for t in tops if math.isfinite(t)]
     if finite and max(finite) > 20 * float(np.median(finite)):  # a diverged run would flatten all others

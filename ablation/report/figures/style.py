@@ -107,7 +107,7 @@ def single() -> Axes:
 
 def _panels(frame: pd.DataFrame, layout: Layout) -> list[list[tuple[str, pd.DataFrame]]]:
     across = hue_values(frame, layout.across)
-    parts = [(_title(layout.across, value), where(frame, layout.across, value)) for value in across]
+    parts = [(_title(layout.across, value), select_rows(frame, layout.across, value)) for value in across]
     if not layout.down:
         wide = 4 if len(parts) > 5 else len(parts)
         return [parts[i : i + wide] for i in range(0, len(parts), wide)]
@@ -124,7 +124,7 @@ def _joined(title: str, factors: Sequence[str], values: Sequence[Any]) -> str:
 
 def _with(part: pd.DataFrame, factors: Sequence[str], values: Sequence[Any]) -> pd.DataFrame:
     for factor, value in zip(factors, values, strict=True):
-        part = where(part, factor, value)
+        part = select_rows(part, factor, value)
     return part
 
 
@@ -137,7 +137,7 @@ def hue_values(frame: pd.DataFrame, factor: str | None) -> list[Any]:
     return [None] if factor is None else frame[factor].dropna().unique().tolist()
 
 
-def where(frame: pd.DataFrame, factor: str | None, value: Any) -> pd.DataFrame:
+def select_rows(frame: pd.DataFrame, factor: str | None, value: Any) -> pd.DataFrame:
     """The rows of a value; all where there is no factor."""
     return frame if factor is None else frame[frame[factor] == value]
 
@@ -162,7 +162,7 @@ def colours(values: Sequence[Any], is_strength: bool) -> list[Any]:
     return [chosen.get(v, BASELINE) for v in values]
 
 
-def thinned(values: Sequence[Any], most: int = MANY) -> list[Any]:
+def subsample_evenly(values: Sequence[Any], most: int = MANY) -> list[Any]:
     """All of a few values; of many, about `most`, by default what a legend has room for, both ends among them."""
     if len(values) <= most + 2:
         return list(values)

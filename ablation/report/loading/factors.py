@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ablation.records.cells import Cell, readable
+from ablation.records.cells import Cell, format_factor
 
 SIGMA = "noise.sigma"
 
@@ -44,8 +44,8 @@ def value_of(cell: Cell, factor: str) -> Any:
     """The value of a factor in a cell's configuration; a group (noise, model) is looked up by its type or name."""
     for key in (factor, f"{factor}.type", f"{factor}.name"):
         if key in cell.config:
-            return readable(cell.config[key])
-    return readable(cell.factors.get(factor))
+            return format_factor(cell.config[key])
+    return format_factor(cell.factors.get(factor))
 
 
 def is_noise(factor: str) -> bool:
@@ -53,7 +53,7 @@ def is_noise(factor: str) -> bool:
     return factor == "noise" or factor.startswith("noise.")
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A factor's value; "measured" for a sigma that nobody set."""
     if isinstance(value, float):
         return "measured" if math.isnan(value) else f"{value:g}"

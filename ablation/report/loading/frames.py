@@ -6,12 +6,12 @@ import math
 
 import pandas as pd
 
-from ablation.records.cells import readable
+from ablation.records.cells import format_factor
 from ablation.records.schema import RunRecord, Status, TrainingRecord
-from ablation.report.loading.index import Shelf, identifier
+from ablation.report.loading.index import RecordIndex, identifier
 
 
-def levels(shelf: Shelf) -> pd.DataFrame:
+def levels(shelf: RecordIndex) -> pd.DataFrame:
     """What the noise did: phase (train or eval), id, level, calls, sigma (realised), snr_db (dB)."""
     rows = [
         ("train" if isinstance(r, TrainingRecord) else "eval", identifier(r), level, t.calls, t.sigma, t.snr_db)
@@ -22,10 +22,10 @@ def levels(shelf: Shelf) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"sigma": float, "snr_db": float})
 
 
-def grid(shelf: Shelf) -> pd.DataFrame:
+def grid(shelf: RecordIndex) -> pd.DataFrame:
     """Under test noise: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent)."""
     rows = [
-        (run.run_id, cell.type, cell.sigma, readable(cell.levels), cell.draw, metric, value)
+        (run.run_id, cell.type, cell.sigma, format_factor(cell.levels), cell.draw, metric, value)
         for run in shelf.completed
         for cell in run.grid
         for metric, value in cell.metrics.items()
@@ -34,7 +34,7 @@ def grid(shelf: Shelf) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"test_sigma": float, "value": float})
 
 
-def corruptions(shelf: Shelf) -> pd.DataFrame:
+def corruptions(shelf: RecordIndex) -> pd.DataFrame:
     """On corrupted images: run_id, corruption, severity (1 to 5), metric, value (percent)."""
     rows = [
         (run.run_id, cell.corruption, cell.severity, metric, value)
@@ -46,7 +46,7 @@ def corruptions(shelf: Shelf) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype({"value": float})
 
 
-def error_shift(shelf: Shelf) -> pd.DataFrame:
+def error_shift(shelf: RecordIndex) -> pd.DataFrame:
     """TIDE's kinds of error: run_id, task (bbox or segm), kind, value (points of AP50)."""
     rows = [
         (run.run_id, task, kind, value)
@@ -57,7 +57,7 @@ def error_shift(shelf: Shelf) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run_id", "task", "kind", "value"]).astype({"value": float})
 
 
-def cost(shelf: Shelf, curves: pd.DataFrame) -> pd.DataFrame:
+def cost(shelf: RecordIndex, curves: pd.DataFrame) -> pd.DataFrame:
     """What trainings and evaluations took: phase (train or eval), id, seconds, peak_memory (MiB), iteration_seconds.
 
     iteration_seconds: median of what the training logged, NaN for an evaluation. curves: those of the trainings.

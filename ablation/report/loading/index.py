@@ -38,7 +38,7 @@ def sweep_names(folders: Sequence[Path]) -> list[str]:
     return [n if own.count(n) == 1 else str(f) for n, f in zip(own, folders, strict=True)]
 
 
-class Shelf:
+class RecordIndex:
     """All records of the asked-for cells, each file read once; a corrupt one becomes a failure."""
 
     def __init__(self, paths: SweepPaths, cells: Sequence[Cell]) -> None:

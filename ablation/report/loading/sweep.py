@@ -14,14 +14,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablation.records import history
-from ablation.records.cells import Cell, read_cells, readable
+from ablation.records.cells import Cell, format_factor, read_cells
 from ablation.records.errors import AblationError
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import Status
 from ablation.report.loading import frames
 from ablation.report.loading.curves import read_curves
 from ablation.report.loading.factors import SIGMA, precedence, swept, value_of
-from ablation.report.loading.index import Problem, Shelf, below, sweep_names
+from ablation.report.loading.index import Problem, RecordIndex, below, sweep_names
 from ablation.report.loading.rerun import rerun_command
 
 FALLBACKS = ("segm/AP", "bbox/AP")
@@ -132,7 +132,7 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
 
 
 def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
-    shelf = Shelf(paths, cells)
+    shelf = RecordIndex(paths, cells)
     metrics = tuple(dict.fromkeys(m for run in shelf.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
     curves, torn = _curves(paths, shelf.trainings)
@@ -172,7 +172,7 @@ def _cells(paths: SweepPaths) -> list[Cell]:
     return cells
 
 
-def _runs(cells: Sequence[Cell], shelf: Shelf, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+def _runs(cells: Sequence[Cell], shelf: RecordIndex, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
             "run_id": cell.run_id,
@@ -224,7 +224,7 @@ def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str,
     for environment in environments:
         for name, value in environment.items():
             if name not in _PERSONAL:
-                found.setdefault(name, {})[str(readable(value))] = None
+                found.setdefault(name, {})[str(format_factor(value))] = None
     return {name: tuple(sorted(values)) for name, values in found.items()}
 
 

@@ -66,7 +66,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TestResults:
     """All estimates of the primary metric with their verdicts, and the decision that these come from."""
 
     estimates: tuple[Estimate, ...]
@@ -85,7 +85,7 @@ class Outcome:
         return math.sqrt(sum(n * sd**2 for n, sd in spreads if sd is not None) / degrees) if degrees else None
 
 
-def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Outcome:
+def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> TestResults:
     """Ask the joint rule about all cells of the primary metric that have a difference.
 
     strengths: factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
@@ -96,11 +96,11 @@ def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Out
     families = [_family(e, {SIGMA, *strengths}) for e in cells]
     decision = decide(rows.reshape(len(cells), len(seeds)), [e.sigma for e in cells], families)
     verdicts = iter(decision.cells)
-    return Outcome(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
+    return TestResults(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
 
 
 @dataclass(frozen=True)
-class Together:
+class AggregateEstimate:
     """All cells with noise as one. rows: what, value, both ends of its 95 % interval over seeds, how it is written."""
 
     cells: int
@@ -108,7 +108,7 @@ class Together:
     rows: tuple[tuple[str, float, float, float, str], ...]
 
 
-def together(outcome: Outcome) -> Together | None:
+def aggregate_estimates(outcome: TestResults) -> AggregateEstimate | None:
     """Mean, IQM and probability of improvement over all cells with noise, of the seeds that all of them have.
 
     None below two cells, two seeds or four scores, of which there is no interquartile mean.
@@ -131,7 +131,7 @@ def together(outcome: Outcome) -> Together | None:
         assert ends is not None  # of two seeds at least
         low, high = (min(max(end, limits[0]), limits[1]) for end in ends)
         rows.append((name, float(statistic(scores)), low, high, form))
-    return Together(len(scores), len(seeds), tuple(rows))
+    return AggregateEstimate(len(scores), len(seeds), tuple(rows))
 
 
 def is_strength(runs: pd.DataFrame, factor: str) -> bool:

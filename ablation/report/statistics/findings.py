@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ablation.report.loading.factors import SIGMA
 from ablation.report.loading.sweep import Sweep
-from ablation.report.statistics.estimates import Outcome, estimate, is_strength, judge
+from ablation.report.statistics.estimates import TestResults, estimate, is_strength, judge
 
 if TYPE_CHECKING:
     pass
@@ -18,7 +18,7 @@ class Findings:
     """A sweep and what the rule says about its primary metric: all that a report is made of."""
 
     sweep: Sweep
-    outcome: Outcome
+    outcome: TestResults
 
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from ablation.records.cells import readable
-from ablation.report.loading.factors import SIGMA, is_noise, shown
+from ablation.records.cells import format_factor
+from ablation.report.loading.factors import SIGMA, format_value, is_noise
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.estimates import Estimate, estimate
 from ablation.report.statistics.findings import Findings, grouping, shown_factors
@@ -43,8 +43,8 @@ def by_level(findings: Findings) -> pd.DataFrame | None:
         return None
     others = [factor for factor in sweep.varied if factor not in (_LEVELS, SIGMA)]
     found: dict[str, dict[str, float | None]] = {}
-    for cell in sorted(cells, key=lambda e: (*(shown(e.factors[f]) for f in others), e.sigma)):
-        setting = ", ".join([*(shown(cell.factors[f]) for f in others), shown(cell.sigma)])
+    for cell in sorted(cells, key=lambda e: (*(format_value(e.factors[f]) for f in others), e.sigma)):
+        setting = ", ".join([*(format_value(cell.factors[f]) for f in others), format_value(cell.sigma)])
         found.setdefault(setting, {})[str(cell.factors[_LEVELS])] = cell.difference
     table = pd.DataFrame({name: levels for name, levels in found.items() if len(levels) > 1}, dtype=float)
     order = [level for level in dict.fromkeys(str(e.factors[_LEVELS]) for e in cells) if level in table.index]
@@ -154,7 +154,7 @@ _COSTS = {"iteration_seconds": "time of an iteration", "peak_memory": "peak memo
 
 def _named(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
     kept = [f for f in factors if not (is_noise(f) and values[SIGMA] == 0)]
-    named = ", ".join(f"{f.rsplit('.', 1)[-1]} {shown(readable(values[f]))}" for f in kept)
+    named = ", ".join(f"{f.rsplit('.', 1)[-1]} {format_value(format_factor(values[f]))}" for f in kept)
     if values[SIGMA] != 0:
         return named
     return f"{BASELINE}, {named}" if named else BASELINE
@@ -180,7 +180,7 @@ def _tested(sweep: Sweep) -> pd.DataFrame:
         clean = runs.loc[is_clean, [*keys, metric]].merge(tests, on=keys).rename(columns={metric: "value"})
         points = pd.concat([clean.assign(test_sigma=0.0, draw=0, metric=metric), points], ignore_index=True)
     told = [name for name in _OTHER_TESTS if points[name].nunique() > 1] + ["test_sigma"]
-    return points.assign(test=[", ".join(map(shown, row)) for row in points[told].itertuples(index=False)])
+    return points.assign(test=[", ".join(map(format_value, row)) for row in points[told].itertuples(index=False)])
 
 
 def _tests(points: pd.DataFrame) -> list[str]:

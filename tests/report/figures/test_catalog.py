@@ -13,7 +13,7 @@ from ablation.report.figures import charts
 from ablation.report.figures.catalog import CAPTIONS, NAMES, figures
 from ablation.report.figures.style import style
 from ablation.report.loading.sweep import load_sweep, load_sweeps
-from ablation.report.statistics import summaries as views
+from ablation.report.statistics import summaries
 from ablation.report.statistics.findings import Findings
 
 GRID = {"noise.sigma": [0.0, 0.5, 1.0], "seed": [0, 1, 2]}
@@ -52,7 +52,7 @@ def test_a_picture_of_each_cell_shows_the_same_image(found, tmp_path):
         folder.mkdir()
         for name in ("7.png", "8.png") if "sigma1.0-s0" not in run_id else ("8.png",):
             Image.new("RGB", (40, 20), (0, 0, 0)).save(folder / name)
-    shown = views.pictures(findings.sweep, 6)
+    shown = summaries.pictures(findings.sweep, 6)
     assert [name for name, _ in shown] == ["baseline", "sigma 0.5", "sigma 1"]
     assert {path.name for _, path in shown} == {"8.png"}
     assert [ax.get_title() for ax in drawn(findings)["detections"].axes][:3] == ["baseline", "sigma 0.5", "sigma 1"]
@@ -80,7 +80,7 @@ def test_the_map_of_levels_holds_the_paired_differences(found):
 def test_the_map_of_levels_has_a_column_for_each_setting_that_was_tried_on_several(found):
     found({"noise.when": ["train", "always"], "noise.sigma": [0.5, 1.0], "seed": [0, 1, 2]})
     findings = found(LEVELS)  # p2 and p3 in training alone, beside all levels in both
-    table = views.by_level(findings)
+    table = summaries.by_level(findings)
     assert table.columns.name == "noise.when, noise.sigma"
     assert table.columns.tolist() == ["train, 0.5", "train, 1"]
     assert table.index.tolist() == ["all", "p2", "p3"]
@@ -95,7 +95,7 @@ def test_a_model_stands_in_the_matrix_once_with_its_score_without_test_noise(fou
         record = read_record(path, RunRecord)
         write_record(path, replace(record, grid=[score for score in record.grid if score.sigma]))
     sweep = load_sweep(tmp_path / "s")
-    matrix = views.train_by_test(sweep)
+    matrix = summaries.train_by_test(sweep)
     assert matrix.columns.tolist() == ["0", "0.25", "0.5", "1"]
     assert matrix.index.tolist() == ["baseline", "when train, sigma 0.5", "when train, sigma 1"]
     runs = sweep.runs[(sweep.runs["noise.when"] == "train") & (sweep.runs["noise.sigma"] == 1)]
@@ -104,7 +104,7 @@ def test_a_model_stands_in_the_matrix_once_with_its_score_without_test_noise(fou
 
 def test_a_difference_under_test_noise_is_that_of_each_seed_to_its_baseline_under_the_same(found):
     findings = found(GRID, is_full=True)
-    told = views.test_differences(findings.sweep)
+    told = summaries.test_differences(findings.sweep)
     assert list(told) == ["sigma 0.5", "sigma 1"]
     assert list(told["sigma 1"]) == ["0", "0.25", "0.5", "1"]
     grid = findings.sweep.grid.merge(findings.sweep.runs[["run_id", "seed", "noise.sigma"]], on="run_id")
@@ -120,7 +120,7 @@ def test_a_difference_under_test_noise_is_that_of_each_seed_to_its_baseline_unde
 
 
 def test_a_long_name_is_never_broken_between_a_key_and_its_value():
-    folded = charts._folded("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
+    folded = charts.wrap_label("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
     assert len(folded) > 1
     assert [part.strip() for line in folded for part in line.rstrip(",").split(", ")] == [
         "noise gaussian", "when train", "sigma 0.1155", "levels p2",
@@ -129,7 +129,7 @@ def test_a_long_name_is_never_broken_between_a_key_and_its_value():
 
 def test_the_matrix_and_the_curves_hold_the_same_means(found):
     findings = found(GRID, is_full=True)
-    matrix = views.train_by_test(findings.sweep)
+    matrix = summaries.train_by_test(findings.sweep)
     assert matrix.index.tolist() == ["baseline", "sigma 0.5", "sigma 1"]
     assert matrix.columns.tolist() == ["0", "0.25", "0.5", "1"]
     runs = findings.sweep.runs
@@ -143,7 +143,7 @@ def test_the_matrix_and_the_curves_hold_the_same_means(found):
 
 def test_a_corruption_starts_at_the_clean_image(found):
     findings = found(GRID, is_full=True)
-    points = views.corruption_curves(findings.sweep)
+    points = summaries.corruption_curves(findings.sweep)
     fog = points[(points["corruption"] == "fog") & (points["cell"] == "baseline")]
     assert fog["x"].tolist() == [0, 1, 3, 5]
     assert (fog["value"].iloc[0] - fog["value"]).round(6).tolist() == [0, 1.5, 4.5, 7.5]
@@ -165,7 +165,7 @@ def test_the_validation_loss_stands_beside_the_training_loss(found):
 
 
 def test_costs_are_multiples_of_the_baseline(found):
-    costs = views.costs(found(GRID, is_full=True).sweep)
+    costs = summaries.costs(found(GRID, is_full=True).sweep)
     means = costs.groupby(["what", "cell"])["value"].mean()
     assert means["time of an iteration", "baseline"] == 1
     assert means["time of an iteration", "sigma 1"] == pytest.approx(0.26 / 0.25)
@@ -176,5 +176,5 @@ def test_sweeps_side_by_side_are_cells_of_their_own(tmp_path):
     for name in ("one", "two"):
         make_sweep(tmp_path / name, GRID, is_full=True, base={"schedule.iterations": len(name)})
     both = Findings.of(load_sweeps([tmp_path / "one", tmp_path / "two"]))
-    assert views.train_by_test(both.sweep).index.tolist()[:2] == ["baseline, sweep one", "sweep one, sigma 0.5"]
+    assert summaries.train_by_test(both.sweep).index.tolist()[:2] == ["baseline, sweep one", "sweep one, sigma 0.5"]
     assert set(drawn(both)) == set(NAMES) - {"levels", "detections"}

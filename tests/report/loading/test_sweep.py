@@ -6,7 +6,7 @@ import shutil
 import pytest
 from sweep_factory import make_sweep
 
-from ablation.records.cells import Cell, readable, write_cells
+from ablation.records.cells import Cell, format_factor, write_cells
 from ablation.records.errors import AblationError
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import Status
@@ -106,7 +106,7 @@ def test_a_key_that_no_command_swept_but_that_differs_is_a_factor(tmp_path):
     [(["p2"], "p2"), (["p2", "p3"], "p2+p3"), ("all", "all"), (None, "null"), (True, "true"), (0.1, 0.1), ([], "[]")],
 )
 def test_values_are_readable(value, shown):
-    assert readable(value) == shown
+    assert format_factor(value) == shown
 
 
 def test_a_swept_group_is_looked_up_by_its_type_and_its_sigma_is_the_resolved_one(tmp_path):

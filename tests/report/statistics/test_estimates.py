@@ -8,13 +8,13 @@ from sweep_factory import make_sweep
 
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.estimates import (
+    aggregate_estimates,
     as_frame,
     baseline_spread,
     estimate,
     is_strength,
     judge,
     spread,
-    together,
 )
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.paired import interval
@@ -63,7 +63,7 @@ def test_all_cells_together_are_their_mean_and_a_probability_between_0_and_1(tmp
         return 30 + sign * config["noise.sigma"]
 
     grid = {"noise.sigma": [0, 1.0, 2.0], "seed": [0, 1, 3, 5]}
-    found = together(Findings.of(load_sweep(make_sweep(tmp_path / "s", grid, score=score).folder)).outcome)
+    found = aggregate_estimates(Findings.of(load_sweep(make_sweep(tmp_path / "s", grid, score=score).folder)).outcome)
     assert (found.cells, found.seeds) == (2, 4)
     rows = {name: (value, low, high) for name, value, low, high, _ in found.rows}
     assert rows["mean"][0] == pytest.approx(-0.75)
