@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.config.compose import compose_config
-from ablation.config.messages import exit_on_user_error
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +34,8 @@ change nothing here. Any override of `python -m ablation.run` is taken, but no s
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the figure and print the SNR of each level; what a user can mend ends in one message and status 1."""
     given = _parser().parse_intermixed_args(arguments)
+    from ablation.config.messages import exit_on_user_error
+
     with exit_on_user_error():
         preview(given.overrides, image=given.image, out=given.out, min_score=given.score)
 

@@ -16,6 +16,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 if TYPE_CHECKING:
+    from ablation.processes.launch import TaskResult
     from ablation.records.failure import Failure
 
 logger = logging.getLogger(__name__)

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 if TYPE_CHECKING:
     from ablation.records.failure import Failure
-    from ablation.sweep.plan import PlannedCell
+    from ablation.sweep.plan import PlannedCell, RequestedCell
 
 
 @dataclass

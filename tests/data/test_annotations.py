@@ -507,10 +507,11 @@ def test_real_files_need_no_preparation(coco_folder):
 
 def test_processes_that_want_the_set_at_once_get_the_same_whole_one(tmp_path):
     code = (
-        "import sys; from ablation.config.dataset import ShapesConfig; from ablation.datasets.files import *\n"
+        "import sys; from ablation.config.dataset import ShapesConfig; from ablation.data.splits import *\n"
+        "from ablation.data.coco.annotations import check_annotations_file\n"
         "config = ShapesConfig(name='s', type='shapes', seed=0, train_size=40, test_size=5, image_size=64, "
         "folder=sys.argv[1])\n"
-        "sys.stdin.readline(); prepare(config); print(check(locate(config, 'train')).images)"
+        "sys.stdin.readline(); prepare(config); print(check_annotations_file(locate(config, 'train')).images)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}

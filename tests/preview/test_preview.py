@@ -277,7 +277,7 @@ def test_a_folder_that_cannot_be_made_is_refused(command, tmp_path):
 
 
 def test_help_loads_nothing_heavy():
-    ask = "    from ablation.preview import main\n    main(['--help'])\n"
+    ask = "    from ablation.preview.__main__ import main\n    main(['--help'])\n"
     script = f"import sys\ntry:\n{ask}except SystemExit:\n    pass\nprint(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "--image" in out

@@ -172,7 +172,7 @@ def test_call_returns_or_raises(tmp_path):
 SCRIPT = """
 import sys, time, signal, os
 from pathlib import Path
-from ablation.launch import Limits, Task, launch
+from ablation.processes.launch import Limits, Task, launch
 
 def work(path):
     def stop(*_):

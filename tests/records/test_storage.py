@@ -137,7 +137,7 @@ def test_a_process_killed_in_the_middle_of_a_write_leaves_the_old_file(tmp_path)
     path = tmp_path / "file"
     write_text(path, "old")
     code = (
-        "import os, signal, sys; from pathlib import Path; from ablation.disk import replacing\n"
+        "import os, signal, sys; from pathlib import Path; from ablation.records.atomic import replacing\n"
         "with replacing(Path(sys.argv[1])) as temporary:\n"
         "    temporary.write_text('ne'); os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -403,7 +403,7 @@ def test_the_command_compares_folders_and_refuses_what_is_no_sweep(tmp_path, cap
 def test_the_report_loads_neither_torch_nor_detectron2(tmp_path):
     paths = make_sweep(tmp_path / "s", GRID)
     code = (
-        f"import sys, ablation.report; ablation.report.build({str(paths.folder)!r}); "
+        f"import sys; from ablation.report.build import build; build({str(paths.folder)!r}); "
         "print(sorted(m for m in ('torch', 'detectron2', 'hydra', 'omegaconf') if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -412,7 +412,7 @@ def test_the_report_loads_neither_torch_nor_detectron2(tmp_path):
 
 def test_help_loads_no_pandas():
     code = (
-        "import sys, ablation.report\ntry: ablation.report.main(['--help'])\nexcept SystemExit: pass\n"
+        "import sys; from ablation.report.__main__ import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
         "print(sorted(m for m in ('pandas', 'matplotlib', 'scipy', 'rich') if m in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

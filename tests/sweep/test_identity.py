@@ -151,8 +151,9 @@ def test_ids_read_like_their_configuration(ids):
 def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
     overrides = [*micro, "noise.levels=[p5,p2,p3]", "noise.when=always", "+model.overrides={B: 1, A: {D: 2, C: 3}}"]
     code = (
-        "import json, sys; from ablation.config.schemas import validated; from ablation.identity import identify\n"
-        "ids = identify(validated(json.loads(sys.argv[1]))); print(ids.training_id, ids.run_id)"
+        "import json, sys; from ablation.config.schemas import validate_config\n"
+        "from ablation.sweep.identity import identify\n"
+        "ids = identify(validate_config(json.loads(sys.argv[1]))); print(ids.training_id, ids.run_id)"
     )
     composed = json.dumps(compose(*overrides))
     told = {
