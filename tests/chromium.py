@@ -62,7 +62,7 @@ class Chromium:
         """End the browser."""
         os.close(self._commands)  # which it takes as the order to leave
         try:
-            self._process.wait(10)
+            self._process.wait(60)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -133,7 +133,7 @@ class Chromium:
         """The page as PDF."""
         return base64.b64decode(self.call("Page.printToPDF")["data"])
 
-    def _until(self, is_wanted: Callable[[dict[str, Any]], bool], seconds: float = 60) -> dict[str, Any]:
+    def _until(self, is_wanted: Callable[[dict[str, Any]], bool], seconds: float = 600) -> dict[str, Any]:
         end = time.monotonic() + seconds
         while True:
             *messages, self._unread = self._unread.split(b"\0")

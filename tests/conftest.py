@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[1]
+# Seconds after which a process of a test counts as hanging; each takes less than 2 minutes on an idle machine.
+HANGS = 1800
 
 from hydra import compose as hydra_compose  # noqa: E402
 from hydra import initialize_config_dir  # noqa: E402

@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import MICRO, ROOT, tiny_coco
+from conftest import HANGS, MICRO, ROOT, tiny_coco
 from PIL import Image
 
 PAGES = [ROOT / "README.md", ROOT / "sweeps" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -136,7 +136,7 @@ def test_a_documented_command_works(words, reader, trained):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-W", "ignore", "-m", module, *rest]
     done = subprocess.run(
-        command, cwd=reader, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=reader, env=environment, capture_output=True, text=True, timeout=HANGS, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 

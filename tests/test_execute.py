@@ -131,7 +131,7 @@ def test_the_seconds_of_a_resumed_training_are_those_of_all_its_parts(run, sweep
     first = read_record(path, TrainingRecord)
     assert first.status is Status.INTERRUPTED
     write_record(path, replace(first, seconds=1000.0))
-    assert 1000 < training_of(sweep, run("sweep.checkpoint_period=1", "sweep.log_period=1")).seconds < 1100
+    assert 1000 < training_of(sweep, run("sweep.checkpoint_period=1", "sweep.log_period=1")).seconds < 2000
 
 
 def test_a_failed_run_is_tried_again(run, sweep, monkeypatch):

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
+from conftest import HANGS, ROOT
 
 MUTATIONS = {
     "a sign in the noise": (
@@ -59,7 +59,7 @@ def passes(project, tests):
         env={**os.environ, "PYTHONPATH": str(project), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=HANGS,
         check=False,
     )
     assert done.returncode in (0, 1), done.stdout + done.stderr  # 2 and more: pytest itself could not run

@@ -23,7 +23,7 @@ FATES = {
     0.11: lambda _: ctypes.string_at(0),
     0.12: lambda _: os.kill(os.getpid(), signal.SIGKILL),
     0.13: lambda _: sys.exit(3),
-    0.14: lambda _: time.sleep(600),
+    0.14: lambda _: time.sleep(3600),
     0.15: _diverge,
     0.16: lambda _: torch.empty(1 << 60),
 }

@@ -281,7 +281,7 @@ json_values = st.recursive(
 )
 relaxed = settings(
     max_examples=150,
-    deadline=timedelta(seconds=5),
+    deadline=timedelta(minutes=1),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 _numbers = itertools.count()

@@ -347,4 +347,4 @@ def test_five_thousand_headers_are_read_in_seconds(coco_folder):
     (folder / "train.json").write_text(json.dumps(data))
     started = time.perf_counter()
     assert scan_images(_split(folder)).read == 5000
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 30  # 1 s on an idle machine; decoding the pictures would take minutes

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from conftest import HANGS
 
 pytestmark = pytest.mark.slow
 
@@ -18,7 +19,7 @@ def sweep(micro, tmp_path):
         own = [override for override in micro if not override.startswith("sweep.root")]
         command = [sys.executable, "-m", "ablation.run", "-m", *own, f"sweep.root={tmp_path / launcher}"]
         command += [f"hydra/launcher={launcher}", "noise.sigma=0,0.5", "noise.when=train,always", *overrides]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, env=os.environ)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS, env=os.environ)
         assert done.returncode == 0, done.stdout + done.stderr
         report = tmp_path / launcher / "micro-shapes" / "report"
         return {path.name: path.read_bytes() for path in report.glob("*.csv") if path.name != "curves.csv"}

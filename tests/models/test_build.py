@@ -140,10 +140,15 @@ VITDET = {
     "model.backbone.net.window_size": 2,
     "model.backbone.net.window_block_indexes": [0],
     "model.backbone.square_pad": 64,
+    "model.proposal_generator.post_nms_topk": [50, 20],
+    "model.roi_heads.box_head.conv_dims": [16],
     "model.roi_heads.box_head.fc_dims": [16],
     "model.roi_heads.box_predictor.input_shape.channels": 16,
+    "model.roi_heads.box_predictor.test_topk_per_image": 5,
+    "model.roi_heads.mask_head.conv_dims": [16, 16],
     "train.amp.enabled": False,
 }
+FEW = {key: VITDET[key] for key in VITDET if key.endswith("topk") or key.endswith("topk_per_image")}
 UNSIZED = {"dataloader.train.mapper.augmentations": [], "dataloader.test.mapper.augmentations": []}
 
 
@@ -152,7 +157,7 @@ UNSIZED = {"dataloader.train.mapper.augmentations": [], "dataloader.test.mapper.
     [
         ("ablation://mask_rcnn_vitdet_b.py", VITDET | UNSIZED),
         ("common/models/retinanet.py", UNSIZED),  # a model alone: the rest is detectron2's usual
-        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", UNSIZED),
+        ("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", FEW | UNSIZED),
     ],
 )
 def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, config, overrides):

@@ -126,7 +126,9 @@ def test_evaluation_noise_does_not_depend_on_batch_size_or_order(world, noise):
         together = features_of(model, loader(3))["rpn"]
     for level, x in one_by_one.items():
         assert torch.equal(x, backwards[level].flip(0))
-        assert torch.allclose(x, together[level], atol=1e-5)  # convolutions of a batch round differently
+        # Convolutions of a batch round differently, by 1e-5 of the largest feature on some processors; another draw
+        # of the noise would differ by about half the RMS of the features.
+        assert (x - together[level]).abs().max() < 1e-4 * x.abs().max()
 
 
 def test_evaluation_noise_does_not_see_the_padding(world, noise):

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import pytest
+from conftest import HANGS
 
 from ablation.noise import available, build, load
 from ablation.records.errors import ConfigError
@@ -145,4 +146,4 @@ def test_planning_loads_no_torch():
         "heavy = {'torch', 'numpy', 'detectron2', 'omegaconf'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=HANGS)

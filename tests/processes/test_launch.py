@@ -9,6 +9,7 @@ import textwrap
 import time
 
 import pytest
+from conftest import HANGS
 
 from ablation.processes import progress
 from ablation.processes.launch import Limits, call, launch
@@ -86,10 +87,10 @@ def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
         task(fail, "no"),
         task(run_out_of_memory),
         task(run_out_of_space),
-        task(sleep, 60),
+        task(sleep, 2 * HANGS),
         task(double, 4),
     ]
-    outcomes = launch(tasks, [{}, {}], Limits(timeout=3))
+    outcomes = launch(tasks, [{}, {}], Limits(timeout=10))
     expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "out-of-space"]
     assert kinds(outcomes) == [*expected, "timeout", "done"]
     assert [o.result for o in outcomes if o.failure is None] == [6, 8]
@@ -97,7 +98,7 @@ def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
     assert outcomes[2].failure.message == "Ended by itself with exit status 3."
     assert outcomes[5].failure.message == "ValueError: no"
     assert "schedule.batch_size" in outcomes[6].failure.advice
-    assert outcomes[8].seconds < 20
+    assert 10 <= outcomes[8].seconds < HANGS
 
 
 def test_output_and_traceback_are_in_the_log(task, tmp_path):
@@ -180,7 +181,7 @@ def work(path):
         sys.exit(5)
     signal.signal(signal.SIGTERM, stop)
     Path(path).write_text("working")
-    time.sleep(60)
+    time.sleep(3600)
 
 class Watcher:
     def started(self, name): pass
@@ -210,7 +211,7 @@ def parent(tmp_path):
 
 
 def wait_for(path, text):
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while not (path.exists() and path.read_text() == text):
         assert time.monotonic() < deadline, f"{path} never said {text!r}"
         time.sleep(0.05)
@@ -218,7 +219,7 @@ def wait_for(path, text):
 
 def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp_path):
     parent.send_signal(signal.SIGINT)
-    out, _ = parent.communicate(timeout=20)
+    out, _ = parent.communicate(timeout=HANGS)
     assert (tmp_path / "0").read_text() == "saved"
     assert not (tmp_path / "1").exists()
     assert out.splitlines() == ["told False", "['interrupted', 'interrupted'] Not started: the sweep was interrupted."]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import HANGS
 
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status
@@ -31,7 +32,7 @@ def sweep(tmp_path):
 def finish(command, *overrides, status=0):
     environment = {**os.environ, "PYTHONPATH": str(ASSETS), "COLUMNS": "80"}
     done = subprocess.run(
-        [*command, *overrides], capture_output=True, text=True, timeout=300, env=environment, check=False
+        [*command, *overrides], capture_output=True, text=True, timeout=HANGS, env=environment, check=False
     )
     assert done.returncode == status, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -71,7 +72,7 @@ def test_a_larger_grid_adds_only_what_is_new(command, sweep):
 @pytest.mark.slow
 def test_every_kind_of_death_is_one_failed_row_and_the_others_complete(command, sweep):
     sigmas = "noise.sigma=0,0.11,0.12,0.13,0.14,0.15,0.16,0.5"
-    faulty = ["hydra.launcher.preload=[ablation.processes.preload,faults]", "hydra.launcher.timeout=20"]
+    faulty = ["hydra.launcher.preload=[ablation.processes.preload,faults]", "hydra.launcher.timeout=60"]
     done = finish(command, sigmas, *faulty, status=1)
     assert "6 of 8 runs have no result" in done.stderr
     table = rows(sweep)
@@ -121,7 +122,7 @@ def test_an_interrupted_sweep_says_so_and_exits_like_an_interrupted_command(comm
     wait_for(lambda: list(sweep.folder.glob("trainings/*/metrics.jsonl")))
     time.sleep(1)
     process.send_signal(2)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=HANGS)
     assert process.returncode == 1
     assert "Traceback" not in err
     statuses = {read_record(sweep.run(f.name).record, RunRecord).status for f in (sweep.folder / "runs").iterdir()}
@@ -137,7 +138,7 @@ def test_two_commands_share_the_work(command, sweep):
         for _ in range(2)
     ]
     for process in both:
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=HANGS)
         assert process.returncode == 0, out + err
     assert list(rows(sweep).status) == ["completed"] * 6
     for log in sweep.folder.glob("trainings/*/log.txt"):
@@ -156,7 +157,7 @@ def test_results_of_other_versions_are_refused_with_the_difference(command, swee
 
 
 def wait_for(condition):
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
