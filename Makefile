@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Another torch than the locked one, for example a CPU or ROCm build: make setup TORCH="torch torchvision --index-url ..."
 TORCH ?=
 PYTEST_FLAGS ?=
+# Processes that share the tests; a file's tests stay in one, because they share fixtures.
+WORKERS ?= 2
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --generate-hashes --no-emit-index-url --python-version 3.10 \
   --quiet --no-header
@@ -39,7 +41,7 @@ demo: setup
 	$(BIN)/python -m ablation.run -m noise.sigma=0,0.05,0.1
 
 test: setup
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)
