@@ -143,7 +143,7 @@ BAD = {
     "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
     "sweep.device=tpu": "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",
     "seed=${nothing}": "seed: Interpolation key 'nothing' not found.",
-    "noise=glob(zzz*)": "The command asks for no run: a sweep among its values is empty.",
+    "noise=glob(zzz*)": "The command requests no run: a sweep among its values is empty.",
     # the launcher
     "hydra.launcher.workers=0": "hydra.launcher.workers must be >= 1, got 0.",
     "hydra.launcher.workers=two": (

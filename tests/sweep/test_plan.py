@@ -13,7 +13,7 @@ from ablation.records.errors import AblationError, ConfigError
 from ablation.records.failure import Failure
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import write_record
-from ablation.sweep.plan import plan
+from ablation.sweep.plan import make_plan
 from ablation.sweep.sweep import _append_history
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
 
 @pytest.fixture
 def planned(asked, micro, tmp_path):
-    return lambda *arguments: plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
+    return lambda *arguments: make_plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
 
 
 def _complete_run(plan_, one, seconds=30.0):
@@ -43,7 +43,7 @@ def test_what_is_told_about_the_data_is_kept_with_the_command(asked, micro, coco
     model = [override for override in micro if override.startswith("model.")]
     files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
     files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
-    cells = plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
+    cells = make_plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
     _append_history(cells, ["seed=0,1"])
     (command,) = json.loads(cells.paths.sweep.read_text())
     assert list(command["data"]) == ["coco_json"]
@@ -175,7 +175,7 @@ def test_a_plan_without_a_valid_cell_is_refused_with_the_first_reasons(planned):
 
 
 def test_an_empty_grid_is_refused(planned):
-    with pytest.raises(AblationError, match=r"^The command asks for no run: a sweep among its values is empty\.$"):
+    with pytest.raises(AblationError, match=r"^The command requests no run: a sweep among its values is empty\.$"):
         planned("noise=glob(zzz*)")
 
 

@@ -112,7 +112,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(compose, micro):
 
 def test_more_gpus_than_a_run_has_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, which is how many GPUs this run"):
+    with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, the number of GPUs of this run"):
         distributed._slots(2, "cuda")
 
 
