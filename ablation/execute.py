@@ -154,23 +154,20 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     detector.save(paths.folder / "detectron2.yaml")
     with _recording(paths.record, start, paths.log):
         _reset_peak_memory()
-        model, summary = (
-            _run_training(config, detector, paths) if detector.iterations else _load_pretrained(config, detector)
-        )
+        if not detector.iterations:
+            model, summary = _load_pretrained(config, detector)
+        elif config.schedule.devices > 1:
+            summary = train_on_devices(config, paths)
+            model = _loaded(detector, paths)
+        else:
+            training = Training(config, detector, paths)
+            model, summary = training.run(), training.summary()
         save_weights(model, paths.weights)
     peak = _peak_memory(config) if config.schedule.devices == 1 else None  # each rank has its own
     done = _finished(start, Status.COMPLETED, peak_memory=peak, **summary)
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimizer's state is not needed any more
     return model
-
-
-def _run_training(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
-    if config.schedule.devices > 1:
-        summary = train_on_devices(config, paths)
-        return _loaded(detector, paths), summary
-    training = Training(config, detector, paths)
-    return training.run(), training.summary()
 
 
 def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
@@ -244,8 +241,7 @@ def _write_config(path: Path, config: RunConfig) -> None:
 def _finished(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
     now = time.time()
     seconds = (start.seconds or 0.0) + now - (start.started or now)
-    times: dict[str, Any] = {"finished": now, "seconds": seconds}
-    return dataclasses.replace(start, status=status, **times, **changes)
+    return dataclasses.replace(start, status=status, finished=now, seconds=seconds, **changes)
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:

@@ -37,9 +37,10 @@ def commands(path: Path) -> tuple[str, ...]:
 
 def refusals(path: Path) -> tuple[str, ...]:
     """Return the invalid cells of the last command, as "factors: reason"."""
-    cells = _last_entry(path).get("invalid", [])
-    named = ((" ".join(f"{k}={format_factor(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
-    return tuple(f"{factors}: {reason}" for factors, reason in named)
+    return tuple(
+        " ".join(f"{key}={format_factor(value)}" for key, value in cell["factors"].items()) + f": {cell['reason']}"
+        for cell in _last_entry(path).get("invalid", [])
+    )
 
 
 def data(path: Path) -> tuple[str, ...]:

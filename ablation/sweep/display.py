@@ -24,36 +24,41 @@ def show_progress(total: int) -> Iterator[PoolCallback]:
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console, total)
-        return
-    with Live(console=console, refresh_per_second=4) as live:
-        yield _LiveTable(live, total)
+    else:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield _LiveTable(live, total)
 
 
-class _Counter:
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.failed, self.interrupted = total, 0, 0, 0
-        self.started = time.monotonic()
+class _Display(PoolCallback):
+    def __init__(self, console: Console, total: int) -> None:
+        self._console, self._total = console, total
+        self._done = self._failed = self._interrupted = 0
+        self._start = time.monotonic()
 
-    def count(self, result: TaskResult) -> None:
-        if result.failure is None:
-            self.done += 1
-        elif result.failure.kind == "interrupted":
-            self.interrupted += 1
-        else:
-            self.failed += 1
+    def on_end(self, result: TaskResult) -> None:
+        kind = result.failure.kind if result.failure else None
+        self._done += kind is None
+        self._interrupted += kind == "interrupted"
+        self._failed += kind not in (None, "interrupted")
 
-    def __str__(self) -> str:
-        ended = self.done + self.failed
-        seconds, left = time.monotonic() - self.started, self.total - ended
-        if self.interrupted:
-            return f"{self.done} done, {self.failed} failed, {left} left for when the command is repeated"
-        counts = f"{self.done} done, {self.failed} failed, {left} left"
+    def on_stop(self, is_killing: bool) -> None:
+        self._print(_KILLED if is_killing else _STOPPING)
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
+
+    def _summary(self) -> str:
+        ended = self._done + self._failed
+        seconds, left = time.monotonic() - self._start, self._total - ended
+        counts = f"{self._done} done, {self._failed} failed, {left} left"
+        if self._interrupted:
+            return f"{counts} for when the command is repeated"
         return f"{counts}, about {format_duration(seconds / ended * left)} to go" if ended and left else counts
 
 
-class _Lines(PoolCallback):
+class _Lines(_Display):
     def __init__(self, console: Console, total: int) -> None:
-        self._console, self._counter = console, _Counter(total)
+        super().__init__(console, total)
         self._last_line: dict[str, float] = {}
 
     def on_start(self, name: str) -> None:
@@ -66,19 +71,14 @@ class _Lines(PoolCallback):
             self._print(f"{name}: {_format_progress(progress)}")
 
     def on_end(self, result: TaskResult) -> None:
-        self._counter.count(result)
-        self._print(f"{_format_result(result)} ({self._counter})")
-
-    def on_stop(self, is_killing: bool) -> None:
-        self._print(_KILLED if is_killing else _STOPPING)
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        super().on_end(result)
+        self._print(f"{_format_result(result)} ({self._summary()})")
 
 
-class _LiveTable(PoolCallback):
+class _LiveTable(_Display):
     def __init__(self, live: Live, total: int) -> None:
-        self._live, self._counter = live, _Counter(total)
+        super().__init__(live.console, total)
+        self._live = live
         self._running: dict[str, Progress | None] = {}
 
     def on_start(self, name: str) -> None:
@@ -88,18 +88,15 @@ class _LiveTable(PoolCallback):
         self._running[name] = progress
 
     def on_end(self, result: TaskResult) -> None:
+        super().on_end(result)
         self._running.pop(result.task.name, None)
-        self._counter.count(result)
-        self._live.console.print(_format_result(result), markup=False, highlight=False)
-
-    def on_stop(self, is_killing: bool) -> None:
-        self._live.console.print(_KILLED if is_killing else _STOPPING, highlight=False)
+        self._print(_format_result(result))
 
     def on_tick(self) -> None:
         self._live.update(self._table())
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, caption=str(self._counter), caption_justify="left", min_width=60)
+        table = Table(box=None, pad_edge=False, caption=self._summary(), caption_justify="left", min_width=60)
         for heading in ("run", "stage", "progress", "speed", "loss", "left"):
             table.add_column(heading, overflow="fold", justify="left" if heading in ("run", "stage") else "right")
         for name, progress in self._running.items():

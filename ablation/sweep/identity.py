@@ -42,9 +42,10 @@ def identify(config: RunConfig) -> Identity:
         AblationError: a file that the configuration names is missing or unreadable.
     """
     noise = config.noise
+    default_keys = {"devices"} if config.schedule.devices == 1 else None  # newer than many ids
     training_content = {
         "model": model_fingerprint(config.model),
-        "schedule": _schedule_content(config),
+        "schedule": config.schedule.model_dump(exclude_none=True, exclude=default_keys),
         "data": fingerprint(config.dataset, "train"),
         "seed": config.seed,
         "noise": _noise_content(config, "train"),
@@ -67,13 +68,6 @@ def identify(config: RunConfig) -> Identity:
         model=_digest({"model": training_content["model"]}),
         data=_digest({"train": training_content["data"], "test": run_content["data"]}),
     )
-
-
-def _schedule_content(config: RunConfig) -> Mapping[str, Any]:
-    content = config.schedule.model_dump(exclude_none=True)
-    if config.schedule.devices == 1:
-        del content["devices"]
-    return content
 
 
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:

@@ -89,15 +89,16 @@ class Plan:
 
     @cached_property
     def runs(self) -> dict[str, PlannedCell]:
-        """The distinct runs by id, each with the first cell that requests it."""
-        return {p.cell.run_id: p for p in reversed(self.cells)}
+        """The distinct runs by id, each with the first cell that requests it, in the order requested."""
+        runs: dict[str, PlannedCell] = {}
+        for planned in self.cells:
+            runs.setdefault(planned.cell.run_id, planned)
+        return runs
 
     @cached_property
     def to_do(self) -> list[PlannedCell]:
         """The distinct runs that are not completed, in the order requested."""
-        done = self.completed_runs
-        order = {p.cell.run_id: None for p in self.cells}
-        return [self.runs[run_id] for run_id in order if run_id not in done]
+        return [planned for run_id, planned in self.runs.items() if run_id not in self.completed_runs]
 
     @cached_property
     def completed_runs(self) -> frozenset[str]:
@@ -122,12 +123,14 @@ class Plan:
 
         Within a wave no two runs need the same missing training, so no worker waits for another one.
         """
-        first: dict[str, PlannedCell] = {}
+        first, second = {}, []
         for planned in self.to_do:
-            if planned.cell.training_id not in self.completed_trainings:
-                first.setdefault(planned.cell.training_id, planned)
-        leading = {p.cell.run_id for p in first.values()}
-        return list(first.values()), [p for p in self.to_do if p.cell.run_id not in leading]
+            training_id = planned.cell.training_id
+            if training_id in self.completed_trainings or training_id in first:
+                second.append(planned)
+            else:
+                first[training_id] = planned
+        return list(first.values()), second
 
     def describe(self, workers: int = 1) -> str:
         """Describe the plan in one line: "12 runs, 6 trainings (3 done), 4 done, about 9 min"."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -205,33 +206,24 @@ def _wait_for_locks(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[Plan
 
 def _record_lost_run(paths: SweepPaths, planned: PlannedCell, failure: Failure | None) -> None:
     """Write the records that a process could not write because it died."""
-    run, training = paths.run(planned.cell.run_id), paths.training(planned.cell.training_id)
     failure = failure or Failure("exit", "The process ended without a record.", "Repeat the command.")
     status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
-    seed, ids = planned.config.seed, {"training_id": planned.cell.training_id}
-    if _is_abandoned(run, RunRecord):
-        _write_end(run.record, RunRecord(status, seed, failure, run_id=planned.cell.run_id, **ids))
-    if training.record.exists() and _is_abandoned(training, TrainingRecord):
-        _write_end(training.record, TrainingRecord(status, seed, failure, **ids))
+    seed, run_id, training_id = planned.config.seed, planned.cell.run_id, planned.cell.training_id
+    run = RunRecord(status, seed, failure, run_id=run_id, training_id=training_id)
+    _record_end(paths.run(run_id), run)
+    if paths.training(training_id).record.exists():
+        _record_end(paths.training(training_id), TrainingRecord(status, seed, failure, training_id=training_id))
 
 
-def _is_abandoned(paths: RunPaths | TrainingPaths, kind: type[Record]) -> bool:
-    """True if no process holds the lock and the record is missing, damaged or still RUNNING."""
+def _record_end(paths: RunPaths | TrainingPaths, end: Record) -> None:
+    """Write how a stage ended, unless another process works on it or its record says so already."""
     paths.folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(paths.lock, timeout=0):
-            record = try_read_record(paths.record, kind)
-            return record is None or record.status is Status.RUNNING
-    except Timeout:
-        return False
-
-
-def _write_end(path: Path, blank: Record) -> None:
-    """Complete the record of a start, or write the blank one if there is none."""
-    start = try_read_record(path, type(blank))
-    if start is not None:
-        blank = replace(start, status=blank.status, error=blank.error, finished=time.time())
-    write_record(path, blank)
+    with contextlib.suppress(Timeout), FileLock(paths.lock, timeout=0):
+        start = try_read_record(paths.record, type(end))
+        if start is None:
+            write_record(paths.record, end)
+        elif start.status is Status.RUNNING:
+            write_record(paths.record, replace(start, status=end.status, error=end.error, finished=time.time()))
 
 
 def _write_report(plan: Plan, console: Console) -> None:

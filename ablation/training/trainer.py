@@ -21,7 +21,7 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ablation.config.schemas import RunConfig
+from ablation.config.schemas import RunConfig, SweepConfig
 from ablation.data.loaders import register, train_batches
 from ablation.data.splits import locate
 from ablation.models.detector import Detector
@@ -199,18 +199,15 @@ class Training:
             validation = [self._validation_hook(loss_period)] if loss_period else []
             hooks = [IterationTimer(), *hooks, *validation, PeriodicWriter(writers, period=period)]
         # The last hook, because it may end the training.
-        hooks.append(_Bookkeeping(self, self._stop_request, period, self._config.sweep.checkpoint_period))
+        hooks.append(_Bookkeeping(self, self._stop_request, self._config.sweep))
         self.trainer.register_hooks(hooks)
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]
     """Counts iterations, reports progress, saves checkpoints, and stops the training on request."""
 
-    def __init__(self, training: Training, stop_request: _StopRequest, log_period: int, checkpoint_period: int) -> None:
-        self._training = training
-        self._stop_request = stop_request
-        self._log_period = log_period
-        self._checkpoint_period = checkpoint_period
+    def __init__(self, training: Training, stop_request: _StopRequest, settings: SweepConfig) -> None:
+        self._training, self._stop_request, self._settings = training, stop_request, settings
         self._started = time.perf_counter()
         self._first = 0
 
@@ -221,12 +218,12 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
         training, done, total = self._training, self.trainer.iter + 1, self.trainer.max_iter
         training.iterations = done
         is_last = done == total
-        if comm.is_main_process() and (done % self._log_period == 0 or is_last):
-            smoothed = self.trainer.storage.latest_with_smoothing_hint(self._log_period)
+        if comm.is_main_process() and (done % self._settings.log_period == 0 or is_last):
+            smoothed = self.trainer.storage.latest_with_smoothing_hint(self._settings.log_period)
             training.losses = {name: float(value) for name, (value, _) in smoothed.items() if "loss" in name}
             self._report(done, total)
         is_stopping = any(comm.all_gather(self._stop_request.is_received))  # all ranks stop in the same iteration
-        if is_stopping or (done % self._checkpoint_period == 0 and not is_last):
+        if is_stopping or (done % self._settings.checkpoint_period == 0 and not is_last):
             training.save()
         if is_stopping:
             raise Interrupted(f"Interrupted at iteration {done} of {total}; the checkpoint is saved.")

@@ -8,7 +8,8 @@ Works with every Hydra launcher: it passes only the runs that are not completed,
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -156,12 +157,15 @@ class _Base:
         """Return a copy with the values of these dotted keys."""
         composed: dict[str, Any] = copy.deepcopy(self.resolved)
         for key, value in values.items():
-            _set(composed, key, value)
+            *path, last = key.split(".")
+            reduce(getitem, path, composed)[last] = value
         return composed
 
     def _is_independent_of(self, keys: frozenset[str]) -> bool:
         """True if these keys hold single values and hiding them changes nothing else: no interpolation reads them."""
-        if not all(_holds_value(self.resolved, key) for key in keys):
+        from ablation.config.keys import flatten
+
+        if not keys <= flatten(self.resolved).keys():
             return False
         hidden = copy.deepcopy(self._config)
         for key in keys:
@@ -170,19 +174,3 @@ class _Base:
             return bool(OmegaConf.to_container(hidden, resolve=True) == self.copy_with(dict.fromkeys(keys, "???")))
         except OmegaConfBaseException:
             return False
-
-
-def _holds_value(composed: dict[str, Any], dotted: str) -> bool:
-    node: Any = composed
-    for part in dotted.split("."):
-        if not isinstance(node, dict) or part not in node:
-            return False
-        node = node[part]
-    return not isinstance(node, dict)
-
-
-def _set(composed: dict[str, Any], dotted: str, value: Any) -> None:
-    *path, last = dotted.split(".")
-    for part in path:
-        composed = composed[part]
-    composed[last] = value

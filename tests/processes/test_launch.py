@@ -214,7 +214,8 @@ def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp
     out, _ = parent.communicate(timeout=20)
     assert (tmp_path / "0").read_text() == "saved"
     assert not (tmp_path / "1").exists()
-    assert out.splitlines() == ["killing False", "['interrupted', 'interrupted'] Not started: the sweep was interrupted."]
+    kinds_and_message = "['interrupted', 'interrupted'] Not started: the sweep was interrupted."
+    assert out.splitlines() == ["killing False", kinds_and_message]
 
 
 def test_a_worker_saves_and_ends_when_its_parent_is_killed(parent, tmp_path):

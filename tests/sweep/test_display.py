@@ -10,7 +10,7 @@ from ablation.processes.launch import TaskResult
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 from ablation.records.failure import Failure
-from ablation.sweep.display import _format_progress, _LiveTable, _format_result, format_duration
+from ablation.sweep.display import _format_progress, _format_result, _LiveTable, format_duration
 
 HALFWAY = Progress("train", 20, 40, loss=1.25, seconds_left=95.0, rate=2.5)
 

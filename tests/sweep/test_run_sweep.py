@@ -26,7 +26,7 @@ def paths(tmp_path):
 
 @pytest.fixture
 def swept(asked, micro, tmp_path, monkeypatch, paths):
-    """Run a grid with a launcher that only writes records; returns its calls, a list of run ids for each, and the error."""
+    """Run a grid with a launcher that only writes records; returns the run ids of each launch, then the error."""
     monkeypatch.setattr(check_models, "_find_levels", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
 
     def sweep_with(*overrides, fail=lambda one: None, environment=None):
