@@ -147,7 +147,7 @@ class Plan:
         return ", ".join(parts)
 
     def _estimate(self, workers: int) -> str:
-        # Without a completed training of this command, those of earlier commands tell how long one takes here.
+        # Without a completed training of this command, those of earlier commands show how long one takes.
         earlier = (record.parent.name for record in self.paths.folder.glob("trainings/*/training.json"))
         folders = [self.paths.training(name) for name in self.completed_trainings or earlier]
         trained = {f.folder.name: r for f in folders if (r := try_read_record(f.record, TrainingRecord))}

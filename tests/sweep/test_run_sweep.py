@@ -99,7 +99,7 @@ def test_a_failed_evaluation_stops_no_other_run_of_its_training(swept, paths):
     assert message.startswith("1 of 2 runs have no result")
 
 
-def test_results_of_other_versions_are_found_whatever_is_asked_next(swept):
+def test_results_of_other_versions_are_found_whatever_is_requested_next(swept):
     swept("noise.sigma=0", environment={"torch": "0.1"})
     with pytest.raises(AblationError, match=r"holds results of other versions: .*torch 0\.1 -> "):
         swept("noise.sigma=0.5")
