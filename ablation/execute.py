@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import resource
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -249,4 +250,5 @@ def _environment(config: RunConfig) -> dict[str, Any]:
     # The instruction set decides how sums are rounded, and so the results of a training on a CPU.
     capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     device = torch.cuda.get_device_name() if is_cuda else capability
-    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **provenance.process()}
+    process = {"host": socket.gethostname(), "pid": os.getpid()}
+    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **process}

@@ -178,15 +178,14 @@ class _Pool:
         self._callback.on_start(task.name)
 
     def _listen(self) -> None:
-        handles: list[Any] = [w.connection for w in self._running.values()]
-        handles += [w.process.sentinel for w in self._running.values()]
+        handles: list[Any] = [h for w in self._running.values() for h in (w.connection, w.process.sentinel)]
         ready = wait(handles, timeout=0.5)
         for index, worker in list(self._running.items()):
-            if worker.connection in ready or worker.process.sentinel in ready:
+            if worker.connection in ready:
                 self._receive(worker)
             if worker.process.sentinel in ready:
                 worker.process.join()
-                self._receive(worker)  # what it sent between the first look and its end
+                self._receive(worker)  # its last words, which `ready` may have missed
                 self._finish(index, worker)
 
     def _receive(self, worker: _Worker) -> None:

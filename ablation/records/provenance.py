@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import os
 import platform
 import re
-import socket
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
@@ -29,11 +27,6 @@ def versions() -> Mapping[str, str]:
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
     return {"python": platform.python_version(), "detectron2": _detectron2(), **installed, "code": _code()}
-
-
-def process() -> Mapping[str, str | int]:
-    """Return the host and the id of this process."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
 
 
 def difference(then: Mapping[str, object], now: Mapping[str, str]) -> str:

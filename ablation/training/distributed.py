@@ -62,8 +62,7 @@ def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
         error = RunError(cause.message)
         error.kind = cause.kind
         raise error
-    summary: dict[str, Any] = results[0].result
-    return summary
+    return dict(results[0].result)
 
 
 def _slots(count: int, device: str) -> list[Mapping[str, str]]:
