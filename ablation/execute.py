@@ -1,4 +1,4 @@
-"""The recipe: one configuration in, one record out. A stage that is done already is not done again."""
+"""Run one configuration: train, evaluate and write the records. A completed stage is skipped."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import logging
 import os
 import platform
 import resource
+import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,7 @@ from ablation.records.errors import Busy, RecordError
 from ablation.records.failure import failure_from
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import read_record, try_read_record, write_record
+from ablation.records.storage import read_record, set_aside, try_read_record, write_record
 from ablation.scoring.bootstrap import write_resamples
 from ablation.sweep.identity import identify
 from ablation.training.distributed import train_on_devices
@@ -43,18 +44,24 @@ from ablation.training.trainer import Training
 
 logger = logging.getLogger(__name__)
 
-_RESERVED = 1 << 16  # bytes given back when something fails: a full disk has room for the record that says so
+_RESERVED = 1 << 16  # bytes freed on failure, so that a full disk has room for the record of the failure
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
 def execute(composed: Mapping[str, Any]) -> RunRecord:
-    """Train, unless that training is done, evaluate, unless that run is done, and leave both records.
+    """Train and evaluate one configuration, and write the records of the training and of the run.
 
-    A failure is recorded, then raised, so that whoever launched this sees it too.
+    A completed training or run is not repeated. A failure is recorded, then raised.
+
+    Args:
+        composed: the configuration as nested plain mappings.
+
+    Returns:
+        The record of the completed run.
 
     Raises:
-        Busy: another process is at work on this run or its training; nothing was done.
+        Busy: another process works on this run or its training; nothing was done.
     """
     config = validate_config(composed)
     ids = identify(config)
@@ -72,7 +79,7 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         is_trained = _is_trained(training)
         if not is_trained:
             while_training.enter_context(_locked(training.lock))
-            is_trained = _is_trained(training)  # by another process, since this one looked
+            is_trained = _is_trained(training)  # another process may have finished it before the lock was free
         start = RunRecord(
             Status.RUNNING,
             config.seed,
@@ -135,11 +142,12 @@ def _locked(lock: Path) -> Iterator[None]:
 
 
 def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Module:
+    earlier = try_read_record(paths.record, TrainingRecord) if paths.checkpoint.exists() else None
     start = TrainingRecord(
         Status.RUNNING,
         config.seed,
         started=time.time(),
-        seconds=_seconds_before(paths),
+        seconds=earlier.seconds if earlier is not None else None,
         environment=_environment(config),
         training_id=paths.folder.name,
     )
@@ -147,24 +155,20 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     detector.save(paths.folder / "detectron2.yaml")
     with _recording(paths.record, start, paths.log):
         _reset_peak_memory()
-        model, told = (
-            _run_training(config, detector, paths) if detector.iterations else _load_pretrained(config, detector)
-        )
+        if not detector.iterations:
+            model, summary = _load_pretrained(config, detector)
+        elif config.schedule.devices > 1:
+            summary = train_on_devices(config, paths)
+            model = _loaded(detector, paths)
+        else:
+            training = Training(config, detector, paths)
+            model, summary = training.run(), training.summary()
         save_weights(model, paths.weights)
-    peak = _peak_memory(config) if config.schedule.devices == 1 else None  # several ranks have one each
-    done = _finished(start, Status.COMPLETED, peak_memory=peak, **told)
+    peak = _peak_memory(config) if config.schedule.devices == 1 else None  # each rank has its own
+    done = _finished(start, Status.COMPLETED, peak_memory=peak, **summary)
     write_record(paths.record, done)
-    paths.checkpoint.unlink(missing_ok=True)  # the optimiser's state is of no more use
+    paths.checkpoint.unlink(missing_ok=True)  # the optimizer's state is not needed any more
     return model
-
-
-def _run_training(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
-    """A model that was trained, and what its record says of that."""
-    if config.schedule.devices > 1:
-        told = train_on_devices(config, paths)
-        return _loaded(detector, paths), told
-    training = Training(config, detector, paths)
-    return training.run(), training.told()
 
 
 def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
@@ -175,7 +179,7 @@ def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, 
 
 
 def _set_determinism(mode: str) -> None:
-    """Whether CUDA kernels without an order of their own are allowed (off), told of (warn) or refused (strict)."""
+    """Allow (off), warn about (warn) or refuse (strict) CUDA kernels that are not deterministic."""
     if mode != "off":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
@@ -183,28 +187,22 @@ def _set_determinism(mode: str) -> None:
 
 
 def _reset_peak_memory() -> None:
-    """What the device counts from here on is of this stage; a process counts from its own start."""
+    # Only a GPU's peak can be reset; a process's is counted from its start.
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def _peak_memory(config: RunConfig) -> float:
-    """MiB of the GPU, or of the process where there is none."""
+    """Return the peak memory in MiB, of the GPU or else of the process."""
     if resolve_device(config.sweep.device) == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     unit = 1 if sys.platform == "darwin" else 2**10  # bytes on a Mac, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
-def _seconds_before(paths: TrainingPaths) -> float | None:
-    """What earlier attempts took, where this one goes on from their checkpoint."""
-    earlier = try_read_record(paths.record, TrainingRecord)
-    return earlier.seconds if earlier is not None and paths.checkpoint.exists() else None
-
-
 @contextlib.contextmanager
 def _recording(path: Path, start: Record, log: Path) -> Iterator[None]:
-    """Record the start, log to a file beside the record, and record what goes wrong before it is raised."""
+    """Write the record of the start, log to a file, and write the record of a failure before it is raised."""
     write_record(path, start)
     reserve = path.with_name(".reserve")
     handler = logging.FileHandler(log)
@@ -232,9 +230,7 @@ def _completed(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
     try:
         record = read_record(path, kind)
     except RecordError as error:
-        aside = path.with_suffix(".torn")
-        path.replace(aside)
-        logger.warning("%s Set aside as %s.", error, aside.name)
+        set_aside(path, error)
         return None
     return record if record is not None and record.status is Status.COMPLETED else None
 
@@ -246,13 +242,13 @@ def _write_config(path: Path, config: RunConfig) -> None:
 def _finished(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
     now = time.time()
     seconds = (start.seconds or 0.0) + now - (start.started or now)
-    times: dict[str, Any] = {"finished": now, "seconds": seconds}
-    return dataclasses.replace(start, status=status, **times, **changes)
+    return dataclasses.replace(start, status=status, finished=now, seconds=seconds, **changes)
 
 
 def _environment(config: RunConfig) -> dict[str, Any]:
     is_cuda = resolve_device(config.sweep.device) == "cuda"
-    # Of a processor the instructions that torch uses: by them sums are rounded, and a training ends elsewhere.
+    # The instruction set decides how sums are rounded, and so the results of a training on a CPU.
     capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     device = torch.cuda.get_device_name() if is_cuda else capability
-    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **provenance.process()}
+    process = {"host": socket.gethostname(), "pid": os.getpid()}
+    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **process}

@@ -97,7 +97,7 @@ def resumed(folder: Path) -> dict[str, list[int]]:
     found = {}
     for log in folder.glob("trainings/*/log.txt"):
         text = log.read_text(errors="replace")
-        found[log.parent.name] = [int(n) for n in re.findall(r"Going on from iteration (\d+)\.", text)]
+        found[log.parent.name] = [int(n) for n in re.findall(r"Resumed at iteration (\d+)\.", text)]
     return found
 
 

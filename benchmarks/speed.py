@@ -27,7 +27,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablation.processes.launch import Limits, TaskResult, launch, preload
+from ablation.processes.launch import Limits, PoolCallback, TaskResult, launch, preload
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 from benchmarks.machine import write_result
@@ -70,28 +70,19 @@ def loop_and_sweep(root: Path, iterations: int) -> dict[str, float]:
     }
 
 
-class _FirstIteration:
-    """Notes when a task was asked for and when its first iteration was done."""
+class _FirstIteration(PoolCallback):
+    """Records when a task was requested and when its first iteration was done."""
 
     def __init__(self) -> None:
-        self.asked = self.done = 0.0
+        self.requested = self.done = 0.0
 
-    def started(self, _name: str) -> None:
-        pass
-
-    def progressed(self, _name: str, update: Progress) -> None:
-        if update.stage == "train" and not self.done:
+    def on_progress(self, name: str, progress: Progress) -> None:
+        if progress.stage == "train" and not self.done:
             self.done = time.monotonic()
 
-    def ended(self, outcome: TaskResult) -> None:
-        if outcome.failure is not None:
-            raise RuntimeError(outcome.failure.message)
-
-    def stopping(self, is_killing: bool) -> None:
-        pass
-
-    def ticked(self) -> None:
-        pass
+    def on_end(self, result: TaskResult) -> None:
+        if result.failure is not None:
+            raise RuntimeError(result.failure.message)
 
 
 def start_up(root: Path) -> dict[str, float]:
@@ -111,13 +102,13 @@ def start_up(root: Path) -> dict[str, float]:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             overrides = [f"seed={seed}", "schedule.iterations=8", "sweep.log_period=1", f"sweep.root={root}"]
             composed = compose("config", overrides=[*overrides, "dataset.test_size=8", "noise.sigma=0.1"])
-        watcher = _FirstIteration()
+        callback = _FirstIteration()
         container: Any = OmegaConf.to_container(composed, resolve=True)
-        watcher.asked = time.monotonic()
-        launch([Task("training", execute, (container,), root / "log.txt")], [{}], Limits(), watcher)
+        callback.requested = time.monotonic()
+        launch([Task("training", execute, (container,), root / "log.txt")], [{}], Limits(), callback)
         metrics = max(root.glob("*/trainings/*/metrics.jsonl"), key=lambda path: path.stat().st_mtime)
         iteration = json.loads(metrics.read_text().splitlines()[-1])["time"]
-        first.append((watcher.done - watcher.asked - iteration, iteration))
+        first.append((callback.done - callback.requested - iteration, iteration))
     # The first request starts the server and makes the data set; the others are what one more training costs.
     before, itself = (statistics.median(values) for values in zip(*first[1:], strict=True))
     return {"from the request to the first iteration": before, "an iteration": itself}

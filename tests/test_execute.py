@@ -147,7 +147,7 @@ def test_a_failed_run_is_tried_again(run, sweep, monkeypatch):
     assert record.status is Status.COMPLETED
 
 
-def test_a_torn_record_is_set_aside_not_trusted(run, sweep):
+def test_a_damaged_record_is_set_aside(run, sweep):
     first = run("noise.sigma=0")
     path = sweep.run(first.run_id).record
     path.write_text(path.read_text()[:100])

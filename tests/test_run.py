@@ -1,4 +1,4 @@
-"""The command line: what is wrong with it is said in one message, before any training starts."""
+"""Errors of the command line are reported in one message, before any training starts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True)
-class Told:
+class CommandResult:
     """What a command printed and how it ended."""
 
     status: int
@@ -34,7 +34,7 @@ def root(tmp_path):
 def bare_command(monkeypatch, capsys, root):
     """`python -m ablation.run` in this process."""
 
-    def told(*arguments):
+    def run_command(*arguments):
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # main sets it; this makes pytest restore it
         monkeypatch.delenv("HYDRA_FULL_ERROR")
         monkeypatch.setattr(sys, "path", sys.path[:])
@@ -46,9 +46,13 @@ def bare_command(monkeypatch, capsys, root):
             status = end.code
         out, err = capsys.readouterr()
         # sys.exit("text") prints the text and ends with 1; here nobody prints it.
-        return Told(1, out, f"{err}{status}") if isinstance(status, str) else Told(int(status or 0), out, err)
+        return (
+            CommandResult(1, out, f"{err}{status}")
+            if isinstance(status, str)
+            else CommandResult(int(status or 0), out, err)
+        )
 
-    return told
+    return run_command
 
 
 @pytest.fixture
@@ -143,7 +147,7 @@ BAD = {
     "sweep.name=../x": ("sweep.name must be letters, digits and . _ + - only, a letter or digit first, got '../x'."),
     "sweep.device=tpu": "sweep.device must be auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1]), got 'tpu'.",
     "seed=${nothing}": "seed: Interpolation key 'nothing' not found.",
-    "noise=glob(zzz*)": "The command asks for no run: a sweep among its values is empty.",
+    "noise=glob(zzz*)": "The command requests no run: a sweep among its values is empty.",
     # the launcher
     "hydra.launcher.workers=0": "hydra.launcher.workers must be >= 1, got 0.",
     "hydra.launcher.workers=two": (
@@ -174,10 +178,10 @@ BAD = {
 
 @pytest.mark.parametrize("arguments", BAD)
 def test_a_bad_input_is_refused_in_words_before_anything_starts(command, root, arguments):
-    told = command(*arguments.split(" "))
-    assert told.status == 1
-    assert told.err == BAD[arguments]
-    assert told.out == ""
+    result = command(*arguments.split(" "))
+    assert result.status == 1
+    assert result.err == BAD[arguments]
+    assert result.out == ""
     assert not root.exists()
 
 
@@ -191,15 +195,15 @@ def real(bare_command, micro, root):
     model = [override for override in micro if override.startswith("model.")]
 
     def refusal(*arguments):
-        told = bare_command(*model, "dataset=coco_json", *arguments)
-        assert (told.status, told.out) == (1, "")
+        result = bare_command(*model, "dataset=coco_json", *arguments)
+        assert (result.status, result.out) == (1, "")
         assert not root.exists()
-        return told.err
+        return result.err
 
     return refusal
 
 
-def test_data_that_are_not_given_are_asked_for(real):
+def test_missing_data_keys_are_named(real):
     assert real("dataset.train_json=x", "dataset.train_images=x") == (
         "dataset.test_json, dataset.test_images must be given. Add to the command: dataset.test_json=... "
         "dataset.test_images=..., or dataset.test_share=0.2 to split dataset.train_json."
@@ -242,44 +246,44 @@ def test_a_missing_image_is_named(real, coco_folder):
 
 
 def test_a_level_that_the_model_does_not_produce_is_refused(command, root):
-    told = command("noise.levels=[p2,p9]")
-    assert told.err == (
+    result = command("noise.levels=[p2,p9]")
+    assert result.err == (
         "noise.levels: 'p9' is not produced by micro. Available: p2, p3, p4, p5, p6, res2, res3, res4, res5."
     )
-    assert told.status == 1
+    assert result.status == 1
     assert not root.exists()
 
 
 def test_an_override_that_the_model_does_not_know_is_refused_before_training(command, root):
-    told = command("+model.overrides.MODEL.MASC_ON=true")
-    assert told.status == 1
-    assert "MASC_ON" in told.err and "model.overrides" in told.err
-    assert len(told.err.splitlines()) == 1
+    result = command("+model.overrides.MODEL.MASC_ON=true")
+    assert result.status == 1
+    assert "MASC_ON" in result.err and "model.overrides" in result.err
+    assert len(result.err.splitlines()) == 1
     assert not root.exists()
 
 
 def test_a_config_that_is_no_detectron2_config_is_refused_before_training(command, root, tmp_path):
     (tmp_path / "other.yaml").write_text("optimizer: adam")
-    told = command(f"model.config={tmp_path / 'other.yaml'}")
-    assert told.status == 1
-    assert "other.yaml" in told.err and "optimizer" in told.err
+    result = command(f"model.config={tmp_path / 'other.yaml'}")
+    assert result.status == 1
+    assert "other.yaml" in result.err and "optimizer" in result.err
     assert not root.exists()
 
 
-def test_a_dry_run_tells_the_plan_and_leaves_nothing(command, root):
-    told = command("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1", "sweep.dry_run=true")
-    assert told.status == 0
-    assert told.out == (
+def test_a_dry_run_prints_the_plan_and_writes_nothing(command, root):
+    result = command("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1", "sweep.dry_run=true")
+    assert result.status == 0
+    assert result.out == (
         "micro-shapes: 12 runs (2 sharing another one's result), 6 trainings, time unknown until one training is done\n"
     )
     assert not root.exists()
 
 
-def test_a_dry_run_tells_what_the_data_are_and_what_is_doubtful_about_them(bare_command, micro, root, coco_folder):
+def test_a_dry_run_prints_a_summary_of_the_data_and_remarks(bare_command, micro, root, coco_folder):
     folder = coco_folder(edit=lambda data: data["annotations"][0].update(bbox=[9, 9, 0, 0]))
     model = [override for override in micro if override.startswith("model.")]
-    told = bare_command(*model, "dataset=coco_json", *_coco(folder), "seed=0,1", "sweep.dry_run=true")
-    assert told.out.splitlines() == [
+    result = bare_command(*model, "dataset=coco_json", *_coco(folder), "seed=0,1", "sweep.dry_run=true")
+    assert result.out.splitlines() == [
         "micro-coco_json: 2 runs, 2 trainings, time unknown until one training is done",
         "coco_json: 2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (square, "
         "box), masks, images of 64 pixels.",
@@ -302,8 +306,8 @@ def test_a_broken_image_is_refused_before_anything_starts(real, coco_folder):
 
 
 def test_a_dry_run_lists_the_invalid_cells(command):
-    told = command("noise.sigma=0.1,-1", "noise.levels=all,[p9]", "sweep.dry_run=true")
-    assert told.out.splitlines() == [
+    result = command("noise.sigma=0.1,-1", "noise.levels=all,[p9]", "sweep.dry_run=true")
+    assert result.out.splitlines() == [
         "micro-shapes: 1 run, 1 training, 3 invalid, time unknown until one training is done",
         "invalid: noise.sigma=-1 noise.levels=all: noise.sigma must be >= 0, got -1.0.",
         "invalid: noise.sigma=-1 noise.levels=['p9']: noise.sigma must be >= 0, got -1.0.",
@@ -318,19 +322,19 @@ def _process(*arguments, **environment):
 
 
 def test_a_real_process_says_it_on_stderr_and_ends_with_1():
-    told = _process("noise.sigm=0.1")
-    assert (told.returncode, told.stdout) == (1, "")
-    assert told.stderr == "noise.sigm is not a key. Did you mean noise.sigma?\n"
+    result = _process("noise.sigm=0.1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "noise.sigm is not a key. Did you mean noise.sigma?\n"
 
 
-def test_the_traceback_is_there_for_who_asks():
-    told = _process("noise.sigm=0.1", HYDRA_FULL_ERROR="1")
-    assert told.returncode == 1
-    assert "Traceback" in told.stderr
+def test_the_traceback_is_shown_on_request():
+    result = _process("noise.sigm=0.1", HYDRA_FULL_ERROR="1")
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
 
 
 def test_an_unknown_flag_is_refused_by_name():
-    told = _process("--dry-run")
-    assert told.returncode == 2
-    assert "Traceback" not in told.stderr
-    assert told.stderr.splitlines()[-1].endswith("error: unrecognized arguments: --dry-run")
+    result = _process("--dry-run")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert result.stderr.splitlines()[-1].endswith("error: unrecognized arguments: --dry-run")

@@ -1,1 +1,1 @@
-"""Tasks to worker processes to outcomes. Knows neither Hydra nor torch."""
+"""Run tasks in worker processes. Knows neither Hydra nor torch."""

@@ -1,8 +1,8 @@
-"""What the fork server imports once, so that every run starts with it: torch, detectron2, recipe and writers."""
+"""Imported once by the fork server, so that every run starts with torch, detectron2 and the writers loaded."""
 
 import warnings
 
-# detectron2 scripts two small functions with an API that torch has deprecated; no user of a sweep can mend that.
+# detectron2 scripts two small functions with an API that torch has deprecated; users of a sweep cannot fix that.
 warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
 
 import torch.utils.tensorboard  # noqa: E402, F401 - detectron2 imports it when the first writer is made

@@ -1,4 +1,4 @@
-"""How far a run is, told by the process that works to whoever watches it."""
+"""Progress of a run, reported by the process that computes it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of a run.
+    """Progress of a run at one moment.
 
-    stage: train or evaluate; done, total: iterations or batches of images; loss: total training loss;
-    seconds_left: estimate for this stage; rate: steps of it per second.
+    Attributes:
+        stage: train or evaluate.
+        done: completed iterations, or batches of images.
+        total: all iterations or batches of this stage.
+        loss: total training loss.
+        seconds_left: estimate for this stage.
+        rate: iterations or batches per second.
     """
 
     stage: str
@@ -26,12 +31,12 @@ _listener: Callable[[Progress], None] | None = None
 
 
 def set_listener(listener: Callable[[Progress], None] | None) -> None:
-    """Name who in this process is told; None for nobody, which is how a process starts."""
-    global _listener  # noqa: PLW0603 - one process, one watcher
+    """Set the function that receives the progress of this process; None, the default, for no function."""
+    global _listener  # noqa: PLW0603 - a process has one listener
     _listener = listener
 
 
 def report_progress(progress: Progress) -> None:
-    """Tell the watcher, if there is one."""
+    """Call the listener, if there is one."""
     if _listener is not None:
         _listener(progress)

@@ -1,4 +1,4 @@
-"""The process of one task: its output in a log, its result and its progress in a pipe, its end with its parent's."""
+"""Worker process: logs to a file, sends progress and result over a pipe, exits when its parent dies."""
 
 from __future__ import annotations
 
@@ -19,14 +19,18 @@ from typing import Any
 from ablation.processes import progress
 from ablation.records.failure import failure_from
 
-_GRACE = 60.0  # seconds that a process may take to save its checkpoint after SIGTERM
+_GRACE_PERIOD = 60.0  # seconds to save a checkpoint after SIGTERM
 
 
 @dataclass(frozen=True)
 class Task:
-    """A call to make in a process of its own; function and arguments must pickle.
+    """A function call for a process of its own.
 
-    log: file that receives the process's standard output and error.
+    Attributes:
+        name: name of the process, for people.
+        function: must pickle.
+        arguments: must pickle.
+        log: file that receives the standard output and error of the process.
     """
 
     name: str
@@ -36,21 +40,26 @@ class Task:
 
 
 def work(connection: Connection, task: Task, slot: Mapping[str, str], folder: str) -> None:
-    """Do the task in `folder` with the slot's environment variables; tell through the connection.
+    """Run a task and send its progress and its result.
 
-    Sent are pairs: ("progress", Progress), then ("result", what the function returned) or ("failure", Failure).
+    Args:
+        connection: receives ("progress", Progress) any number of times, then ("result", returned value) or
+            ("failure", Failure).
+        task: what to run.
+        slot: environment variables to set.
+        folder: working directory.
     """
     os.chdir(folder)  # the server may have been started elsewhere
     os.environ.update(slot)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
-    _stop_with(connection)
+    _stop_when_closed(connection)
     progress.set_listener(lambda update: _send(connection, "progress", update))
     try:
-        _print_to(task.log)
+        _redirect_output(task.log)
         result = task.function(*task.arguments)
     except Exception as error:
         _send(connection, "failure", failure_from(error, task.log))
-        with contextlib.suppress(OSError):  # of a disk that is full
+        with contextlib.suppress(OSError):  # the disk may be full
             traceback.print_exc()
     else:
         connection.send(("result", result))
@@ -60,7 +69,7 @@ def work(connection: Connection, task: Task, slot: Mapping[str, str], folder: st
             sys.stderr.flush()
 
 
-def _print_to(log: Path) -> None:
+def _redirect_output(log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab", buffering=0) as file:
         os.dup2(file.fileno(), 1)
@@ -69,19 +78,19 @@ def _print_to(log: Path) -> None:
 
 
 def _send(connection: Connection, kind: str, payload: Any) -> None:
-    # A broken pipe means that the parent is gone; the watching thread ends this process in an orderly way.
+    # A broken pipe means that the parent is gone; the thread of _stop_when_closed then ends this process.
     with contextlib.suppress(OSError):
         connection.send((kind, payload))
 
 
-def _stop_with(connection: Connection) -> None:
-    """End this process the way a user's Ctrl-C would when the parent dies: the pipe closes then."""
+def _stop_when_closed(connection: Connection) -> None:
+    """When the parent dies, which closes the pipe, stop this process as Ctrl-C would."""
 
-    def watch() -> None:
+    def wait_for_end() -> None:
         with contextlib.suppress(EOFError, OSError):
             connection.recv()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_GRACE)
+        time.sleep(_GRACE_PERIOD)
         os._exit(1)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=wait_for_end, daemon=True).start()

@@ -1,1 +1,1 @@
-"""The ground floor: what a sweep leaves on disk and how it is written. Standard library only."""
+"""Files of a sweep folder and how they are read and written. Standard library only."""

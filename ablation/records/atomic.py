@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written to a temporary name, synced and renamed. Standard library only."""
+"""Write files atomically: to a temporary name, synced, then renamed. A reader sees the old file or the new one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside path; when the block succeeds, sync it and rename it to path."""
+    """Yield a temporary file beside `path`; when the block succeeds, sync it and rename it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     os.close(descriptor)
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # mkstemp makes private files; results are for colleagues too
+        _sync(temporary)
+        mask = os.umask(0o022)  # the only way to read it is to set it
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are for colleagues too
         temporary.replace(path)
-        _sync_folder(path.parent)
+        _sync(path.parent)  # the rename itself must survive a power cut
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -33,14 +34,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

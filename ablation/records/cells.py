@@ -1,4 +1,4 @@
-"""The cells of a sweep: every point of the grids that were asked for."""
+"""The cells of a sweep: every requested point of its grids."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from ablation.records.errors import RecordError
 
 @dataclass(frozen=True)
 class Cell:
-    """One asked-for cell of a grid: its full configuration by dotted key, and the run that answers it.
+    """One requested cell of a grid.
 
-    Several cells may share a run (every sigma = 0 cell of one seed is one baseline).
-    factors: the keys that its command swept, as typed.
-    sigma: noise-to-signal ratio, also where the type's own parameter was given; None where it is only measured.
+    Several cells may share a run: with sigma 0, every noise type gives the same baseline.
+
+    Attributes:
+        run_id: the run with the result of this cell.
+        training_id: the training of that run.
+        factors: swept keys and their values, as typed.
+        config: the full configuration by dotted key.
+        sigma: noise-to-signal ratio, also if the noise type's own parameter was given; None if it is only measured.
     """
 
     run_id: str
@@ -34,10 +39,10 @@ def write_cells(path: Path, cells: Sequence[Cell]) -> None:
 
 
 def read_cells(path: Path) -> list[Cell]:
-    """All cells ever asked for, in the order in which they were first asked; empty when there are none.
+    """Read all cells in the order of the first request; an empty list if the file does not exist.
 
     Raises:
-        RecordError: the file is torn or holds something else.
+        RecordError: the file is damaged or holds something else.
     """
     if not path.exists():
         return []
@@ -51,7 +56,10 @@ def read_cells(path: Path) -> list[Cell]:
 
 
 def format_factor(value: Any) -> Any:
-    """A factor's value as a table shows it: numbers stay, lists join by plus ([p2, p3] is p2+p3), null is "null"."""
+    """Format a factor's value for tables.
+
+    Numbers and strings stay, lists are joined by plus ([p2, p3] becomes p2+p3), null becomes "null".
+    """
     match value:
         case bool():
             return str(value).lower()

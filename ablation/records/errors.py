@@ -1,8 +1,8 @@
-"""Errors that a user can act on. Each message says what was given and where, what is allowed, what to do."""
+"""Errors that a user can act on. Each message says what was given and where, what is allowed, and what to do."""
 
 
 class AblationError(Exception):
-    """Anything this package refuses or reports; shown to the user without a traceback."""
+    """Base class of all errors that are shown to the user without a traceback."""
 
 
 class ConfigError(AblationError):
@@ -14,17 +14,17 @@ class DataError(AblationError):
 
 
 class RecordError(AblationError):
-    """A record on disk is torn, corrupt or of a schema that this version does not read."""
+    """A record on disk is damaged or of a schema that this version does not read."""
 
 
 class RunError(AblationError):
-    """A training or an evaluation ended without a result; `kind` is the word for it in records and tables."""
+    """A training or an evaluation ended without a result; `kind` names the reason in records and tables."""
 
     kind = "exception"
 
 
 class Interrupted(RunError):
-    """The process was asked to stop; its checkpoint is saved."""
+    """The process received a signal to stop; its checkpoint is saved."""
 
     kind = "interrupted"
 
@@ -36,24 +36,24 @@ class Diverged(RunError):
 
 
 class NoiseNotApplied(RunError):
-    """A noise was asked for and never acted."""
+    """Noise was configured and never applied."""
 
     kind = "no-noise"
 
 
 class Busy(RunError):
-    """Another process is at work on the same thing; nothing was done here."""
+    """Another process works on the same run or training; nothing was done here."""
 
     kind = "busy"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error tells of lack of memory, of the host's or of a device's; torch has several words for it."""
-    words = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in words or "can't allocate memory" in words
+    """Return True if the host or a device ran out of memory, which torch reports in several ways."""
+    message = str(error).lower()
+    return isinstance(error, MemoryError) or "out of memory" in message or "can't allocate memory" in message
 
 
 def is_out_of_space(error: BaseException) -> bool:
-    """Whether an error tells of a full disk or quota; torch.save says only that a write failed."""
-    words = str(error).lower()
-    return any(sign in words for sign in ("no space left", "quota exceeded", "pytorchstreamwriter failed writing"))
+    """Return True if a disk or quota is full; torch.save only says that a write failed."""
+    message = str(error).lower()
+    return any(sign in message for sign in ("no space left", "quota exceeded", "pytorchstreamwriter failed writing"))

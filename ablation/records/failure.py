@@ -7,13 +7,20 @@ from pathlib import Path
 
 from ablation.records.errors import RunError, is_out_of_memory, is_out_of_space
 
+REPEAT = "Repeat the command; finished runs are skipped."
+RESUME = "Repeat the command; it resumes from the last checkpoint."
+
 
 @dataclass(frozen=True)
 class Failure:
     """Why a training or a run has no result.
 
-    kind: exception, out-of-memory, out-of-space, signal, exit, timeout, diverged, no-noise or interrupted.
-    message: what happened, in one or two sentences; advice: what to do; log: where the traceback is.
+    Attributes:
+        kind: exception, out-of-memory, out-of-space, signal, exit, timeout, diverged, no-noise, joint, busy or
+            interrupted.
+        message: what happened, in one or two sentences.
+        advice: what to do.
+        log: path of the file with the traceback.
     """
 
     kind: str
@@ -23,19 +30,18 @@ class Failure:
 
 
 _ADVICE = {
-    "out-of-memory": "Lower schedule.batch_size or run fewer at a time, and repeat the same command.",
-    "out-of-space": "Free some disk space and repeat the same command.",
+    "out-of-memory": "Lower schedule.batch_size or run fewer at a time, and repeat the command.",
+    "out-of-space": "Free some disk space and repeat the command.",
     "diverged": "Lower schedule.lr or noise.sigma.",
-    "interrupted": "Repeat the same command; it goes on from there.",
-    "exception": "The log holds the traceback. Repeat the same command; finished runs are skipped.",
+    "interrupted": RESUME,
+    "exception": f"The log holds the traceback. {REPEAT}",
 }
 
 
 def failure_from(error: Exception, log: Path) -> Failure:
-    """What went wrong, by kind, with the advice that fits."""
+    """Return the failure that an exception stands for, with advice that fits its kind."""
     if isinstance(error, RunError):
-        advice = _ADVICE.get(error.kind, "Repeat the same command; finished runs are skipped.")
-        return Failure(error.kind, str(error), advice, str(log))
+        return Failure(error.kind, str(error), _ADVICE.get(error.kind, REPEAT), str(log))
     kind = "exception"
     if is_out_of_memory(error):
         kind = "out-of-memory"

@@ -1,4 +1,4 @@
-"""sweep.json: the commands that a sweep was given, what they could not run, what was found out about their data."""
+"""sweep.json: the commands given to a sweep, their invalid cells, and remarks on their data."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from ablation.records.errors import RecordError
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add a command: `command` as typed, `time`, `version`, `invalid` (factors and reason of each), `data` by split.
+    """Add a command to sweep.json.
+
+    Args:
+        path: the file; created if missing.
+        entry: `command` as typed, `time` in seconds since the epoch, `version` of this package, `invalid` (factors
+            and reason of each invalid cell) and `data` (summary and remarks by data set).
 
     Raises:
         RecordError: the file holds something else.
@@ -26,27 +31,32 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
 
 
 def commands(path: Path) -> tuple[str, ...]:
-    """The commands in sweep.json, without repetition."""
-    return tuple(dict.fromkeys(str(entry["command"]) for entry in _given(path) if entry.get("command")))
+    """Return the distinct commands in sweep.json, in the order in which they were given."""
+    return tuple(dict.fromkeys(str(entry["command"]) for entry in _entries(path) if entry.get("command")))
 
 
 def refusals(path: Path) -> tuple[str, ...]:
-    """What the last command asked for and cannot run, each with its reason."""
-    cells = _given(path)[-1].get("invalid", []) if _given(path) else []
-    named = ((" ".join(f"{k}={format_factor(v)}" for k, v in c["factors"].items()), c["reason"]) for c in cells)
-    return tuple(f"{factors}: {reason}" for factors, reason in named)
+    """Return the invalid cells of the last command, as "factors: reason"."""
+    return tuple(
+        " ".join(f"{key}={format_factor(value)}" for key, value in cell["factors"].items()) + f": {cell['reason']}"
+        for cell in _last_entry(path).get("invalid", [])
+    )
 
 
 def data(path: Path) -> tuple[str, ...]:
-    """The summary and the remarks of each split, of the last command."""
-    found = _given(path)[-1].get("data", {}) if _given(path) else {}
-    return tuple(f"{split}: {'; '.join(map(str, told))}" for split, told in found.items())
+    """Return the summary and the remarks of each data set of the last command, as one string each."""
+    surveys = _last_entry(path).get("data", {})
+    return tuple(f"{name}: {'; '.join(map(str, remarks))}" for name, remarks in surveys.items())
 
 
-def _given(path: Path) -> list[dict[str, Any]]:
-    """The entries of sweep.json; a report can do without them, so nothing in the file stops it."""
+def _last_entry(path: Path) -> dict[str, Any]:
+    return (_entries(path) or [{}])[-1]
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    # A report can do without this file, so nothing in it is an error.
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        entries = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []

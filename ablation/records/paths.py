@@ -3,11 +3,11 @@
 Layout::
 
     sweep.json                  every command that was given to this sweep, with time and version
-    cells.jsonl                 one line per cell ever asked for: its config and the run that answers
+    cells.jsonl                 one line per requested cell: its configuration and the id of its run
     trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
     runs/<run id>/              record.json, config.yaml, matches, resamples, pictures, TensorBoard events, log
     layout/                     TensorBoard's table of hyperparameters and its charts
-    report/                     what `python -m ablation.report` makes
+    report/                     output of `python -m ablation.report`
 """
 
 from __future__ import annotations
@@ -16,128 +16,71 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class _Entry:
+    """A file or folder of this name inside `folder` of the object that it is read from."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, paths: _Folder, _owner: type[_Folder]) -> Path:
+        return paths.folder / self._name
+
+
 @dataclass(frozen=True)
-class _OneFolder:
+class _Folder:
     folder: Path
 
-    @property
-    def config(self) -> Path:
-        """config.yaml, the resolved configuration."""
-        return self.folder / "config.yaml"
 
-    @property
-    def log(self) -> Path:
-        """log.txt of the process that works here (of the training's, where it evaluates too)."""
-        return self.folder / "log.txt"
-
-    @property
-    def lock(self) -> Path:
-        """Held while a process works here."""
-        return self.folder / ".lock"
+class _StageFolder(_Folder):
+    config = _Entry("config.yaml")  # the resolved configuration
+    log = _Entry("log.txt")  # of the process that works here; of the training's process, where it evaluates too
+    lock = _Entry(".lock")  # held while a process works here
 
 
-@dataclass(frozen=True)
-class TrainingPaths(_OneFolder):
+class TrainingPaths(_StageFolder):
     """Every file name below trainings/<training id>/."""
 
-    @property
-    def record(self) -> Path:
-        """training.json."""
-        return self.folder / "training.json"
+    record = _Entry("training.json")
+    metrics = _Entry("metrics.jsonl")  # one JSON object per logged iteration, with detectron2's names
+    weights = _Entry("model.safetensors")  # the final weights
+    best = _Entry("best.safetensors")  # those with the lowest validation loss, if evaluation.loss_period is set
+    checkpoint = _Entry("checkpoint.pth")  # everything needed to resume bit for bit
 
-    @property
-    def metrics(self) -> Path:
-        """metrics.jsonl: one JSON object per logged iteration, detectron2's names."""
-        return self.folder / "metrics.jsonl"
-
-    @property
-    def weights(self) -> Path:
-        """model.safetensors: the final weights."""
-        return self.folder / "model.safetensors"
-
-    @property
-    def best(self) -> Path:
-        """best.safetensors: the weights with the least validation loss, where that was asked for."""
-        return self.folder / "best.safetensors"
-
-    def kept(self, iteration: int) -> Path:
-        """checkpoints/model-<iteration>.safetensors: weights on the way, where they are to be kept."""
+    def intermediate_weights(self, iteration: int) -> Path:
+        """Return checkpoints/model-<iteration>.safetensors, written if sweep.keep_checkpoints is set."""
         return self.folder / "checkpoints" / f"model-{iteration:07d}.safetensors"
 
-    def all_kept(self) -> list[Path]:
-        """The weights on the way that are there, oldest first."""
-        return sorted(self.kept(0).parent.glob("model-*.safetensors"))
-
-    @property
-    def checkpoint(self) -> Path:
-        """checkpoint.pth: everything needed to go on bit-identically."""
-        return self.folder / "checkpoint.pth"
+    def all_intermediate_weights(self) -> list[Path]:
+        """List the intermediate weights on disk, oldest first."""
+        return sorted(self.folder.glob("checkpoints/model-*.safetensors"))
 
 
-@dataclass(frozen=True)
-class RunPaths(_OneFolder):
+class RunPaths(_StageFolder):
     """Every file name below runs/<run id>/."""
 
-    @property
-    def record(self) -> Path:
-        """record.json."""
-        return self.folder / "record.json"
-
-    @property
-    def resamples(self) -> Path:
-        """resamples.npz: AP on bootstrap resamples of the test images, for the intervals."""
-        return self.folder / "resamples.npz"
+    record = _Entry("record.json")
+    resamples = _Entry("resamples.npz")  # AP on bootstrap resamples of the test images, for the intervals
+    pictures = _Entry("pictures")  # <image id>.png: ground truth beside detections, of a few test images
 
     def matches(self, task: str) -> Path:
-        """matches-<task>.npz: which detections were right, by image, to count AP again over other images."""
+        """Return matches-<task>.npz: which detections were right in each image, to score subsets of the images."""
         return self.folder / f"matches-{task}.npz"
 
-    @property
-    def pictures(self) -> Path:
-        """pictures/<image id>.png: ground truth beside detections, of a few test images."""
-        return self.folder / "pictures"
 
-
-@dataclass(frozen=True)
-class SweepPaths:
+class SweepPaths(_Folder):
     """Every file name of a sweep folder."""
 
-    folder: Path
-
-    @property
-    def sweep(self) -> Path:
-        """sweep.json: the commands given."""
-        return self.folder / "sweep.json"
-
-    @property
-    def cells(self) -> Path:
-        """cells.jsonl: all cells ever asked for."""
-        return self.folder / "cells.jsonl"
-
-    @property
-    def lock(self) -> Path:
-        """Held while the sweep's own files are rewritten."""
-        return self.folder / ".lock"
-
-    @property
-    def curves(self) -> Path:
-        """.curves.npz: what readers have parsed of all metrics.jsonl; made anew when it is missing."""
-        return self.folder / ".curves.npz"
-
-    @property
-    def report(self) -> Path:
-        """The folder of the report."""
-        return self.folder / "report"
-
-    @property
-    def layout(self) -> Path:
-        """The folder of what TensorBoard must know of the sweep as a whole."""
-        return self.folder / "layout"
+    sweep = _Entry("sweep.json")  # the commands given
+    cells = _Entry("cells.jsonl")  # all cells that were ever requested
+    lock = _Entry(".lock")  # held while the sweep's own files are rewritten
+    curves = _Entry(".curves.npz")  # cache of all parsed metrics.jsonl; rebuilt when it is missing
+    report = _Entry("report")
+    layout = _Entry("layout")  # what TensorBoard must know of the sweep as a whole
 
     def training(self, training_id: str) -> TrainingPaths:
-        """The files of one training."""
+        """Return the file names of one training."""
         return TrainingPaths(self.folder / "trainings" / training_id)
 
     def run(self, run_id: str) -> RunPaths:
-        """The files of one run."""
+        """Return the file names of one run."""
         return RunPaths(self.folder / "runs" / run_id)

@@ -1,29 +1,26 @@
-"""With what a result was computed: versions of packages and of the code that decides results. Loads none of them."""
+"""Versions of the packages and of the code that a result was computed with. Imports none of them."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import importlib.util
-import os
 import platform
 import re
-import socket
 from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parents[1]
-# Packages between a configuration and its numbers; plans, processes, records and reports change no result.
+# The packages that decide results. Plans, processes, records and reports change no number.
 DECISIVE = ("data", "evaluation", "models", "noise", "scoring", "training", "execute")
-# Of evaluation.corruptions, where they are installed.
-_OPTIONAL = ("imagecorruptions-imaug", "scikit-image")
+_OPTIONAL = ("imagecorruptions-imaug", "scikit-image")  # only evaluation.corruptions needs them
 
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Versions by package, and `code`, a fingerprint of this package's modules that decide results."""
+    """Return versions by package name, and under `code` a hash of the source files that decide results."""
     packages = ("torch", "torchvision", "numpy", "pycocotools", "fvcore")
     installed = {name: metadata.version(name) for name in packages}
     for name in _OPTIONAL:
@@ -32,19 +29,14 @@ def versions() -> Mapping[str, str]:
     return {"python": platform.python_version(), "detectron2": _detectron2(), **installed, "code": _code()}
 
 
-def process() -> Mapping[str, str | int]:
-    """Where this process runs."""
-    return {"host": socket.gethostname(), "pid": os.getpid()}
-
-
 def difference(then: Mapping[str, object], now: Mapping[str, str]) -> str:
-    """What of the versions is another one than it was, as "torch 2.4.0 -> 2.5.1"; empty when nothing is."""
+    """Describe the versions that changed, as "torch 2.4.0 -> 2.5.1"; an empty string if none did."""
     changed = [(name, then[name], version) for name, version in now.items() if then.get(name, version) != version]
     return ", ".join(f"{name} {before} -> {after}" for name, before, after in changed)
 
 
 def _detectron2() -> str:
-    # Its distribution has several names on package indexes; the version stands in the package whatever the name.
+    # Its distribution goes by several names, so importlib.metadata cannot find it; the package states its version.
     spec = importlib.util.find_spec("detectron2")
     if spec is None or spec.origin is None:
         return "not installed"

@@ -1,7 +1,4 @@
-"""The JSON records in which the half that trains and the half that reports meet. Standard library only.
-
-Every file is written whole (`disk`), so a reader sees the old one or the new one.
-"""
+"""The records of trainings and runs: sweeps write them, reports read them."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ SCHEMA_VERSION = 1
 
 
 class Status(str, Enum):
-    """Where a training or a run stands."""
+    """State of a training or a run."""
 
     PLANNED = "planned"
     RUNNING = "running"
@@ -29,10 +26,12 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class LevelTelemetry:
-    """What the noise really did to one level, measured while it acted.
+    """Effect of the noise on one level, measured while it was applied.
 
-    calls: how often the noise was applied (per image in evaluation, per batch in training).
-    signal_rms, noise_rms: root mean squares over the measured calls, in feature units, padding excluded.
+    Attributes:
+        calls: number of times that the noise was applied (per image in evaluation, per batch in training).
+        signal_rms: root mean square of the features over the measured calls, in feature units, padding excluded.
+        noise_rms: root mean square of the noise over the same calls, in the same units.
     """
 
     calls: int
@@ -41,22 +40,29 @@ class LevelTelemetry:
 
     @property
     def sigma(self) -> float | None:
-        """Realised noise-to-signal ratio; None when there was no signal."""
+        """Measured noise-to-signal ratio; None if there was no signal."""
         return self.noise_rms / self.signal_rms if self.signal_rms > 0 else None
 
     @property
     def snr_db(self) -> float | None:
-        """Signal-to-noise ratio in dB, -20 log10 sigma; None when either part is zero."""
+        """Signal-to-noise ratio in dB, -20 log10 sigma; None if the signal or the noise is zero."""
         return -20.0 * math.log10(self.sigma) if self.sigma else None
 
 
 @dataclass(frozen=True)
 class Record:
-    """What trainings and runs have in common.
+    """Fields that trainings and runs have in common.
 
-    Times are seconds since the epoch (started, finished) or seconds (seconds; of a training over all resumptions).
-    peak_memory: MiB, of the device where that is a GPU, else of the process; None where it was not measured.
-    A completed record has no error, a failed one has one: checked here, so that no reader need ask.
+    Attributes:
+        status: state when the record was written.
+        seed: seed of the training.
+        error: the reason of a failure; a failed record has one, a completed record has none.
+        started: start of the last attempt, in seconds since the epoch.
+        finished: end of the last attempt, in seconds since the epoch.
+        seconds: duration; of a training summed over all resumptions.
+        peak_memory: in MiB, of the GPU if there is one, else of the process; None if it was not measured.
+        telemetry: effect of the noise by level.
+        environment: versions, device, threads, host and process id.
     """
 
     status: Status
@@ -79,10 +85,14 @@ class Record:
 
 @dataclass(frozen=True)
 class WeightsReport:
-    """What became of the checkpoint that a training started from.
+    """How the pretrained weights fitted the model.
 
-    loaded: parameters and buffers of the model that it filled; missing: those that it does not have; wrong_shape:
-    those that it has in another shape; unexpected: what it has and the model does not.
+    Attributes:
+        path: the file as configured.
+        loaded: number of parameters and buffers of the model that were filled.
+        missing: names in the model that the file lacks.
+        wrong_shape: names that have another shape in the file.
+        unexpected: names in the file that the model lacks.
     """
 
     path: str
@@ -93,19 +103,23 @@ class WeightsReport:
 
     def __str__(self) -> str:
         rest = {"missing": self.missing, "of another shape": self.wrong_shape, "not of this model": self.unexpected}
-        told = [
-            f"{len(names)} {what} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
-            for what, names in rest.items()
+        problems = [
+            f"{len(names)} {problem} ({', '.join(names[:3])}{', ...' * (len(names) > 3)})"
+            for problem, names in rest.items()
             if names
         ]
-        return ", ".join([f"{self.loaded} parameters and buffers from {self.path}", *told])
+        return ", ".join([f"{self.loaded} parameters and buffers from {self.path}", *problems])
 
 
 @dataclass(frozen=True)
 class TrainingRecord(Record):
-    """One training: everything that several runs may share.
+    """One training, which several runs may share.
 
-    iterations: done so far; losses: final smoothed training losses by detectron2's names; weights: where it started.
+    Attributes:
+        training_id: its id.
+        iterations: number of completed iterations.
+        losses: smoothed training losses at the end, by detectron2's names.
+        weights: how the pretrained weights fitted; None if it started from random weights.
     """
 
     training_id: str = ""
@@ -116,7 +130,16 @@ class TrainingRecord(Record):
 
 @dataclass(frozen=True)
 class GridScore:
-    """A trained model under one cell of the noise grid: which noise, the metrics, and what the noise did."""
+    """Metrics of a trained model under one noise of evaluation.noise_grid.
+
+    Attributes:
+        type: noise type.
+        sigma: noise-to-signal ratio.
+        levels: levels with noise, or "all".
+        draw: number of the repetition with other noise, from 0.
+        metrics: detectron2's names to percent.
+        telemetry: effect of the noise by level.
+    """
 
     type: str
     sigma: float
@@ -128,7 +151,13 @@ class GridScore:
 
 @dataclass(frozen=True)
 class CorruptionScore:
-    """A trained model on corrupted test images: which corruption, its severity (1 to 5), and the metrics."""
+    """Metrics of a trained model on corrupted test images.
+
+    Attributes:
+        corruption: name of the corruption.
+        severity: 1 to 5.
+        metrics: detectron2's names to percent.
+    """
 
     corruption: str
     severity: int
@@ -137,14 +166,18 @@ class CorruptionScore:
 
 @dataclass(frozen=True)
 class RunRecord(Record):
-    """One run: a trained model under one evaluation.
+    """One run: a trained model and its evaluation.
 
-    metrics: detectron2's names (bbox/AP, segm/AP50) to percent; None where the test set cannot say
-        (no ground truth of that size). flags: remarks a reader of the metrics must know. grid: under each cell of
-        evaluation.noise_grid; mPFN and rPFN among the metrics are its summary. corruptions: on the images under each
-        of evaluation.corruptions; mPC and rPC are its summary. error_shift: by task, TIDE's kinds of error (Cls, Loc,
-        Both, Dupe, Bkg, Miss, FalsePos, FalseNeg) to points of AP50; None where no class is left to score.
-    evaluation_seconds: what the evaluation took.
+    Attributes:
+        run_id: its id.
+        training_id: the id of its training.
+        metrics: detectron2's names (bbox/AP, segm/AP50) to percent; None if undefined (no ground truth of that size).
+        flags: remarks that a reader of the metrics must know.
+        grid: scores under each noise of evaluation.noise_grid; mPFN and rPFN among the metrics summarise it.
+        corruptions: scores under each corruption of evaluation.corruptions; mPC and rPC summarise it.
+        error_shift: by task, TIDE's kinds of error (Cls, Loc, Both, Dupe, Bkg, Miss, FalsePos, FalseNeg) to points of
+            AP50; None if no class is left to score.
+        evaluation_seconds: duration of the evaluation.
     """
 
     run_id: str = ""

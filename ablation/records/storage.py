@@ -1,8 +1,9 @@
-"""Reads and writes records as JSON files. Every file is written whole, so a reader sees the old one or the new one."""
+"""Read and write records as JSON files."""
 
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -20,6 +21,8 @@ from ablation.records.schema import (
     Status,
     WeightsReport,
 )
+
+logger = logging.getLogger(__name__)
 
 
 def write_record(path: Path, record: Record) -> None:
@@ -39,10 +42,10 @@ _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 
 
 def read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
-    """Read a record; None when there is none.
+    """Read a record; None if the file does not exist.
 
     Raises:
-        RecordError: the file is torn, is no JSON, or breaks the schema.
+        RecordError: the file is damaged, is not JSON, or breaks the schema.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -51,20 +54,33 @@ def read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
     except (ValueError, RecursionError, OSError) as error:
         raise RecordError(f"{path} cannot be read as a record: {error}") from error
     try:
-        return kind(**_decoded(data, kind))
+        return kind(**_decode(data, kind))
     except (RecordError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise RecordError(f"{path} is not a {kind.__name__} of schema {SCHEMA_VERSION}: {error}") from error
 
 
 def try_read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
-    """Read a record; None when there is none that can be read. Whoever does the work anew sets a torn one aside."""
+    """Read a record; None if the file does not exist or cannot be read."""
     try:
         return read_record(path, kind)
     except RecordError:
         return None
 
 
-def _decoded(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
+def is_completed(path: Path, kind: type[Record]) -> bool:
+    """Return True if there is a readable record of that kind and it is completed."""
+    record = try_read_record(path, kind)
+    return record is not None and record.status is Status.COMPLETED
+
+
+def set_aside(path: Path, reason: object) -> None:
+    """Rename a damaged file to *.torn, so that its stage starts again and nothing is lost."""
+    aside = path.with_suffix(".torn")
+    path.replace(aside)
+    logger.warning("%s is damaged and was renamed to %s: %s", path, aside.name, reason)
+
+
+def _decode(data: dict[str, Any], kind: type[Record]) -> dict[str, Any]:
     if data["schema_version"] != SCHEMA_VERSION:
         raise ValueError(f"it has schema {data['schema_version']}")
     known = {f.name for f in fields(kind)}
@@ -80,15 +96,15 @@ def _grid_score(data: Mapping[str, Any]) -> GridScore:
 
 
 def _telemetry(data: Mapping[str, Any]) -> dict[str, LevelTelemetry]:
-    return {level: LevelTelemetry(**told) for level, told in data.items()}
+    return {level: LevelTelemetry(**values) for level, values in data.items()}
 
 
 _READERS: Mapping[str, Callable[[Any], Any]] = {
     "status": Status,
-    "error": lambda told: Failure(**told),
+    "error": lambda data: Failure(**data),
     "telemetry": _telemetry,
-    "weights": lambda told: WeightsReport(**told),
+    "weights": lambda data: WeightsReport(**data),
     "flags": tuple,
-    "grid": lambda cells: tuple(map(_grid_score, cells)),
-    "corruptions": lambda cells: tuple(CorruptionScore(**cell) for cell in cells),
+    "grid": lambda scores: tuple(map(_grid_score, scores)),
+    "corruptions": lambda scores: tuple(CorruptionScore(**score) for score in scores),
 }

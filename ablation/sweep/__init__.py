@@ -1,1 +1,1 @@
-"""A sweep: identities, plan, launch of what is left, report."""
+"""A sweep: ids, plan, check of the models, launch of the remaining runs, report."""

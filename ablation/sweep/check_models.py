@@ -1,9 +1,8 @@
-"""Each distinct model built once, so that what cannot run is known before anything is trained."""
+"""Build each distinct model once, so that models and levels that cannot work are found before any training."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,53 +12,52 @@ from ablation.records.errors import AblationError
 from ablation.sweep.plan import InvalidCell, Plan, PlannedCell, first_reasons
 
 
-def check_models(planned: Plan) -> Plan:
-    """Build each distinct model once, without its weights, and move what cannot run to the invalid cells.
+def check_models(plan: Plan) -> Plan:
+    """Build each distinct model once, without its weights, and move the cells that cannot run to the invalid ones.
 
-    Before anything is trained this finds levels that the model does not produce and configs that detectron2
-    refuses. A dry run asks only about cells whose levels or overrides the user wrote.
+    This finds levels that a model does not produce and configs that detectron2 refuses. A dry run only checks cells
+    whose levels or overrides the user gave.
+
+    Raises:
+        AblationError: no cell is left; the message holds the first reasons.
     """
-    answers: dict[str, Levels | AblationError] = {}
+    levels: dict[str, Levels | AblationError] = {}
     refused: dict[str, str] = {}
-    for one in planned.to_do:
-        config = one.config
+    for planned in plan.to_do:
+        config = planned.config
         is_default = config.noise.levels == "all" and config.noise.destination == "both"
         is_default &= config.evaluation.noise_grid.levels == ["all"]
         if config.sweep.dry_run and is_default and not config.model.overrides:
             continue
         key = config.model.model_dump_json()
-        if key not in answers:
-            answers[key] = _probe(one)
-        answer = answers[key]
+        if key not in levels:
+            levels[key] = _find_levels(planned)
+        found = levels[key]
         try:
-            if isinstance(answer, AblationError):
-                raise answer
-            answer.chosen(config.noise, config.model.name)
-            for test in config.evaluation.noise_grid.cells():
-                answer.chosen(test.noise, config.model.name)
+            if isinstance(found, AblationError):
+                raise found
+            for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells())):
+                found.chosen(noise, config.model.name)
         except AblationError as error:
-            refused[one.cell.run_id] = str(error)
-    return _without(planned, refused)
-
-
-def _without(planned: Plan, refused: Mapping[str, str]) -> Plan:
-    invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in planned.cells if p.cell.run_id in refused]
-    cells = [p for p in planned.cells if p.cell.run_id not in refused]
+            refused[planned.cell.run_id] = str(error)
+    invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in plan.cells if p.cell.run_id in refused]
+    cells = [planned for planned in plan.cells if planned.cell.run_id not in refused]
     if not cells:
         raise AblationError(first_reasons(invalid))
-    return replace(planned, cells=cells, invalid=[*planned.invalid, *invalid]) if invalid else planned
+    return replace(plan, cells=cells, invalid=[*plan.invalid, *invalid]) if invalid else plan
 
 
-def _probe(one: PlannedCell) -> Levels | AblationError:
-    model = one.config.model
+def _find_levels(planned: PlannedCell) -> Levels | AblationError:
+    # In a process of its own: building a model loads torch, and a custom model may do anything.
+    model = planned.config.model
     try:
-        answer: Levels | AblationError = launch.call(_probe_levels, model.model_dump(), log=Path(os.devnull))
+        levels: Levels | AblationError = launch.call(_probe, model.model_dump(), log=Path(os.devnull))
     except RuntimeError as error:
         return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
-    return answer
+    return levels
 
 
-def _probe_levels(model: dict[str, object]) -> Levels | AblationError:
+def _probe(model: dict[str, object]) -> Levels | AblationError:
     from ablation.models.build import probe_levels
 
     try:

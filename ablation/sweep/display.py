@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table in a terminal, plain lines in a log file."""
+"""Progress of a sweep: a live table in a terminal, plain lines in a log file."""
 
 from __future__ import annotations
 
@@ -13,109 +13,99 @@ from rich.table import Table
 from ablation.processes.launch import PoolCallback, TaskResult
 from ablation.processes.progress import Progress
 
-_LINE_EVERY = 30.0  # seconds between two plain lines about one run
-_STOPPING = {
-    False: "Stopping: what runs saves its checkpoint and ends, nothing more starts. Ctrl-C once more kills it.",
-    True: "Killed; the last checkpoints remain.",
-}
+_LINE_PERIOD = 30.0  # seconds between two plain lines about one run
+_STOPPING = "Stopping: current runs save a checkpoint and end; no more are started. Press Ctrl-C again to kill them."
+_KILLED = "Killed; the last checkpoints remain."
 
 
 @contextlib.contextmanager
 def show_progress(total: int) -> Iterator[PoolCallback]:
-    """A watcher for `total` tasks that fits where the output goes."""
+    """Yield a callback that shows the progress of `total` tasks on stderr."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _Lines(console, total)
-        return
-    with Live(console=console, refresh_per_second=4) as live:
-        yield _LiveTable(live, total)
+    else:
+        with Live(console=console, refresh_per_second=4) as live:
+            yield _LiveTable(live, total)
 
 
-class _Counter:
-    """Done, failed, interrupted and the time that the rest will take."""
-
-    def __init__(self, total: int) -> None:
-        self.total, self.done, self.failed, self.interrupted = total, 0, 0, 0
-        self.started = time.monotonic()
-        self.running: dict[str, Progress | None] = {}
-
-    def end(self, outcome: TaskResult) -> None:
-        self.running.pop(outcome.task.name, None)
-        if outcome.failure is None:
-            self.done += 1
-        elif outcome.failure.kind == "interrupted":
-            self.interrupted += 1
-        else:
-            self.failed += 1
-
-    def __str__(self) -> str:
-        ended = self.done + self.failed
-        spent, left = time.monotonic() - self.started, self.total - ended
-        if self.interrupted:
-            return f"{self.done} done, {self.failed} failed, {left} to be done when the command is repeated"
-        counts = f"{self.done} done, {self.failed} failed, {left} left"
-        return f"{counts}, about {clock(spent / ended * left)} to go" if ended and left else counts
-
-
-class _Lines:
+class _Display(PoolCallback):
     def __init__(self, console: Console, total: int) -> None:
-        self._console, self._counter = console, _Counter(total)
-        self._last: dict[str, float] = {}
+        self._console, self._total = console, total
+        self._done = self._failed = self._interrupted = 0
+        self._start = time.monotonic()
 
-    def started(self, name: str) -> None:
-        self._say(f"{name}: started")
-        self._last[name] = time.monotonic()
+    def on_end(self, result: TaskResult) -> None:
+        kind = result.failure.kind if result.failure else None
+        self._done += kind is None
+        self._interrupted += kind == "interrupted"
+        self._failed += kind not in (None, "interrupted")
 
-    def progressed(self, name: str, update: Progress) -> None:
-        if time.monotonic() - self._last[name] >= _LINE_EVERY:
-            self._last[name] = time.monotonic()
-            self._say(f"{name}: {_format_progress(update)}")
+    def on_stop(self, is_killing: bool) -> None:
+        self._print(_KILLED if is_killing else _STOPPING)
 
-    def ended(self, outcome: TaskResult) -> None:
-        self._counter.end(outcome)
-        self._say(f"{_verdict(outcome)} ({self._counter})")
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
-    def stopping(self, is_killing: bool) -> None:
-        self._say(_STOPPING[is_killing])
-
-    def ticked(self) -> None:
-        """Nothing moves in a log file."""
-
-    def _say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+    def _summary(self) -> str:
+        ended = self._done + self._failed
+        seconds, left = time.monotonic() - self._start, self._total - ended
+        counts = f"{self._done} done, {self._failed} failed, {left} left"
+        if self._interrupted:
+            return f"{counts} for when the command is repeated"
+        return f"{counts}, about {format_duration(seconds / ended * left)} to go" if ended and left else counts
 
 
-class _LiveTable:
+class _Lines(_Display):
+    def __init__(self, console: Console, total: int) -> None:
+        super().__init__(console, total)
+        self._last_line: dict[str, float] = {}
+
+    def on_start(self, name: str) -> None:
+        self._print(f"{name}: started")
+        self._last_line[name] = time.monotonic()
+
+    def on_progress(self, name: str, progress: Progress) -> None:
+        if time.monotonic() - self._last_line[name] >= _LINE_PERIOD:
+            self._last_line[name] = time.monotonic()
+            self._print(f"{name}: {_format_progress(progress)}")
+
+    def on_end(self, result: TaskResult) -> None:
+        super().on_end(result)
+        self._print(f"{_format_result(result)} ({self._summary()})")
+
+
+class _LiveTable(_Display):
     def __init__(self, live: Live, total: int) -> None:
-        self._live, self._counter = live, _Counter(total)
+        super().__init__(live.console, total)
+        self._live = live
+        self._running: dict[str, Progress | None] = {}
 
-    def started(self, name: str) -> None:
-        self._counter.running[name] = None
+    def on_start(self, name: str) -> None:
+        self._running[name] = None
 
-    def progressed(self, name: str, update: Progress) -> None:
-        self._counter.running[name] = update
+    def on_progress(self, name: str, progress: Progress) -> None:
+        self._running[name] = progress
 
-    def ended(self, outcome: TaskResult) -> None:
-        self._counter.end(outcome)
-        self._live.console.print(_verdict(outcome), markup=False, highlight=False)
+    def on_end(self, result: TaskResult) -> None:
+        super().on_end(result)
+        self._running.pop(result.task.name, None)
+        self._print(_format_result(result))
 
-    def stopping(self, is_killing: bool) -> None:
-        self._live.console.print(_STOPPING[is_killing], highlight=False)
-
-    def ticked(self) -> None:
+    def on_tick(self) -> None:
         self._live.update(self._table())
 
     def _table(self) -> Table:
-        table = Table(box=None, pad_edge=False, caption=str(self._counter), caption_justify="left", min_width=60)
+        table = Table(box=None, pad_edge=False, caption=self._summary(), caption_justify="left", min_width=60)
         for heading in ("run", "stage", "progress", "speed", "loss", "left"):
             table.add_column(heading, overflow="fold", justify="left" if heading in ("run", "stage") else "right")
-        for name, update in self._counter.running.items():
-            table.add_row(name, *(_cells(update) if update else ("starting", "", "", "", "")))
+        for name, progress in self._running.items():
+            table.add_row(name, *(_format_columns(progress) if progress else ("starting", "", "", "", "")))
         return table
 
 
-def clock(seconds: float) -> str:
-    """Seconds as people write them: 42 s, 3 min 05 s, 2 h 10 min."""
+def format_duration(seconds: float) -> str:
+    """Format a duration as people write it: 42 s, 3 min 05 s, 2 h 10 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -124,31 +114,27 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _cells(update: Progress) -> tuple[str, str, str, str, str]:
+def _format_columns(progress: Progress) -> tuple[str, str, str, str, str]:
     return (
-        update.stage,
-        f"{update.done}/{update.total}",
-        "" if update.rate is None else f"{update.rate:.2f}/s",
-        "" if update.loss is None else f"{update.loss:.3f}",
-        "" if update.seconds_left is None else clock(update.seconds_left),
+        progress.stage,
+        f"{progress.done}/{progress.total}",
+        "" if progress.rate is None else f"{progress.rate:.2f}/s",
+        "" if progress.loss is None else f"{progress.loss:.3f}",
+        "" if progress.seconds_left is None else format_duration(progress.seconds_left),
     )
 
 
-def _format_progress(update: Progress) -> str:
-    stage, done, rate, loss, left = _cells(update)
-    return (
-        f"{stage} {done}"
-        + (f", {rate}" if rate else "")
-        + (f", loss {loss}" if loss else "")
-        + (f", {left} left" if left else "")
-    )
+def _format_progress(progress: Progress) -> str:
+    stage, done, rate, loss, left = _format_columns(progress)
+    parts = (f"{stage} {done}", rate, loss and f"loss {loss}", left and f"{left} left")
+    return ", ".join(filter(None, parts))
 
 
-def _verdict(outcome: TaskResult) -> str:
-    name, failure = outcome.task.name, outcome.failure
+def _format_result(result: TaskResult) -> str:
+    name, failure = result.task.name, result.failure
     if failure is None:
-        return f"{name}: done in {clock(outcome.seconds)}"
+        return f"{name}: done in {format_duration(result.seconds)}"
+    message = f"{failure.message.rstrip('.')}."  # an exception's message has no full stop
     log = f"Log: {failure.log}" if failure.log else ""
-    message = f"{failure.message.rstrip('.')}."  # an exception's has no full stop
-    told = (f"{name}: {failure.kind} after {clock(outcome.seconds)}: {message}", failure.advice, log)
-    return " ".join(part for part in told if part)
+    parts = (f"{name}: {failure.kind} after {format_duration(result.seconds)}: {message}", failure.advice, log)
+    return " ".join(filter(None, parts))

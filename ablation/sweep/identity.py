@@ -1,4 +1,4 @@
-"""Names made from content: what decides a result decides its id, and nothing else does.
+"""Ids of trainings and runs: hashes of everything that decides a result, and of nothing else.
 
 The output folder, the device, worker counts and batch sizes of the evaluation are left out.
 """
@@ -20,9 +20,13 @@ from ablation.models.locate import model_fingerprint
 
 @dataclass(frozen=True)
 class Identity:
-    """training_id names everything that several runs may share; run_id adds the evaluation.
+    """Ids of one configuration.
 
-    model, data: short hashes of the files behind the names, which tell two generations of them apart.
+    Attributes:
+        training_id: names the training, which several runs may share.
+        run_id: names the training and its evaluation.
+        model: short hash of the content of the model's files.
+        data: short hash of the content of the data set.
     """
 
     training_id: str
@@ -32,15 +36,16 @@ class Identity:
 
 
 def identify(config: RunConfig) -> Identity:
-    """The ids of a cell.
+    """Compute the ids of a configuration.
 
     Raises:
         AblationError: a file that the configuration names is missing or unreadable.
     """
     noise = config.noise
+    default_keys = {"devices"} if config.schedule.devices == 1 else None  # newer than many ids
     training_content = {
         "model": model_fingerprint(config.model),
-        "schedule": _schedule_content(config),
+        "schedule": config.schedule.model_dump(exclude_none=True, exclude=default_keys),
         "data": fingerprint(config.dataset, "train"),
         "seed": config.seed,
         "noise": _noise_content(config, "train"),
@@ -65,13 +70,6 @@ def identify(config: RunConfig) -> Identity:
     )
 
 
-def _schedule_content(config: RunConfig) -> Mapping[str, Any]:
-    content = config.schedule.model_dump(exclude_none=True)
-    if config.schedule.devices == 1:
-        del content["devices"]
-    return content
-
-
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:
     noise, built = config.noise, config.noise.build()
     if built is None or not noise.acts(phase):
@@ -86,14 +84,14 @@ def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:
     return content | ({"schedule": noise.schedule.model_dump()} if phase == "train" else {})
 
 
-def _slug(config: RunConfig, noisy: bool) -> str:
-    if not noisy:
+def _slug(config: RunConfig, has_noise: bool) -> str:
+    if not has_noise:
         return f"baseline-s{config.seed}"
     noise = config.noise
     strength = {"sigma": noise.sigma} if noise.sigma is not None else {}
-    given = strength | {k: v for k, v in flatten(noise.params).items() if v is not None}
+    parameters = strength | {k: v for k, v in flatten(noise.params).items() if v is not None}
     levels = "" if noise.levels == "all" else "-" + "".join(sorted(noise.levels))
-    numbers = "".join(f"-{key}{value:g}" for key, value in given.items() if isinstance(value, (int, float)))
+    numbers = "".join(f"-{key}{value:g}" for key, value in parameters.items() if isinstance(value, (int, float)))
     return f"{noise.type}{numbers}{levels}-s{config.seed}"
 
 

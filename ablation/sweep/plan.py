@@ -1,4 +1,4 @@
-"""From the cells of a grid to the work that is left: distinct runs, distinct trainings, done and to do."""
+"""Plan a sweep: the distinct runs and trainings that its cells need, and which of them are completed."""
 
 from __future__ import annotations
 
@@ -18,16 +18,19 @@ from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
-from ablation.records.storage import try_read_record
+from ablation.records.storage import is_completed, try_read_record
 from ablation.sweep.identity import identify
 
 
 @dataclass(frozen=True)
 class RequestedCell:
-    """One cell as the command asked for it.
+    """One cell of the grid that a command spans.
 
-    overrides: Hydra overrides that compose it; factors: the swept keys and values as typed;
-    composed: the composed configuration as nested plain mappings; choices: the option of each group.
+    Attributes:
+        overrides: Hydra overrides that compose the cell.
+        factors: swept keys and their values, as typed.
+        composed: the configuration as nested plain mappings.
+        choices: the chosen option of each configuration group.
     """
 
     overrides: tuple[str, ...]
@@ -38,7 +41,13 @@ class RequestedCell:
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A valid cell: its configuration, its ids and the overrides that compose it."""
+    """A valid cell.
+
+    Attributes:
+        config: its validated configuration.
+        cell: its ids, factors and settings, as cells.jsonl holds them.
+        overrides: Hydra overrides that compose it.
+    """
 
     config: RunConfig
     cell: Cell
@@ -47,15 +56,31 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class InvalidCell:
-    """A cell that cannot run, with the reason."""
+    """A cell that cannot run.
+
+    Attributes:
+        factors: swept keys and their values, as typed.
+        reason: the message for the user.
+    """
 
     factors: Mapping[str, Any]
     reason: str
 
+    def __str__(self) -> str:
+        factors = " ".join(f"{key}={value}" for key, value in self.factors.items())
+        return f"{factors or 'the only cell'}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Plan:
-    """What a command asks of a sweep folder, against what is done there already; surveys: by data set's name."""
+    """What a command requests, and what is completed already.
+
+    Attributes:
+        paths: the sweep folder.
+        cells: the valid cells in the order requested.
+        invalid: the cells that cannot run.
+        surveys: summaries of the data by the data set's name.
+    """
 
     paths: SweepPaths
     cells: Sequence[PlannedCell]
@@ -64,24 +89,25 @@ class Plan:
 
     @cached_property
     def runs(self) -> dict[str, PlannedCell]:
-        """The distinct runs by id, each with the first cell that asked for it."""
-        return {p.cell.run_id: p for p in reversed(self.cells)}
+        """The distinct runs by id, each with the first cell that requests it, in the order requested."""
+        runs: dict[str, PlannedCell] = {}
+        for planned in self.cells:
+            runs.setdefault(planned.cell.run_id, planned)
+        return runs
 
     @cached_property
     def to_do(self) -> list[PlannedCell]:
-        """The distinct runs that are not completed, in the order asked."""
-        done = self.completed_runs
-        order = {p.cell.run_id: None for p in self.cells}
-        return [self.runs[run_id] for run_id in order if run_id not in done]
+        """The distinct runs that are not completed, in the order requested."""
+        return [planned for run_id, planned in self.runs.items() if run_id not in self.completed_runs]
 
     @cached_property
     def completed_runs(self) -> frozenset[str]:
-        """Ids of the runs whose record is complete."""
+        """Ids of the completed runs."""
         return frozenset(r for r in self.runs if is_completed(self.paths.run(r).record, RunRecord))
 
     @cached_property
     def completed_trainings(self) -> frozenset[str]:
-        """Ids of the asked-for trainings whose record is complete and whose weights are there."""
+        """Ids of the trainings whose record is completed and whose weights exist."""
         folders = {training_id: self.paths.training(training_id) for training_id in self.trainings}
         done = (t for t, folder in folders.items() if is_completed(folder.record, TrainingRecord))
         return frozenset(t for t in done if folders[t].weights.exists())
@@ -93,19 +119,21 @@ class Plan:
 
     @property
     def waves(self) -> tuple[list[PlannedCell], list[PlannedCell]]:
-        """The work in two parts: one run for each training still to do, then the runs that share a training.
+        """The remaining runs: first one run for each missing training, then the runs that share these trainings.
 
-        Within a part no two runs need the same training, so no worker waits for another one's.
+        Within a wave no two runs need the same missing training, so no worker waits for another one.
         """
-        first: dict[str, PlannedCell] = {}
+        first, second = {}, []
         for planned in self.to_do:
-            if planned.cell.training_id not in self.completed_trainings:
-                first.setdefault(planned.cell.training_id, planned)
-        leading = {p.cell.run_id for p in first.values()}
-        return list(first.values()), [p for p in self.to_do if p.cell.run_id not in leading]
+            training_id = planned.cell.training_id
+            if training_id in self.completed_trainings or training_id in first:
+                second.append(planned)
+            else:
+                first[training_id] = planned
+        return list(first.values()), second
 
     def describe(self, workers: int = 1) -> str:
-        """The plan in one line: "12 runs, 6 trainings (3 done), 4 done, about 9 min"."""
+        """Describe the plan in one line: "12 runs, 6 trainings (3 done), 4 done, about 9 min"."""
         parts = [_count(len(self.cells), "run"), _count(len(self.trainings), "training")]
         if shared := len(self.cells) - len(self.runs):
             parts[0] += f" ({shared} sharing another one's result)"
@@ -118,12 +146,10 @@ class Plan:
         parts.append(self._estimate(workers) if self.to_do else "nothing to do")
         return ", ".join(parts)
 
-    def _other_trainings(self) -> list[str]:
-        """Trainings of earlier commands, which tell how long one takes here."""
-        return [record.parent.name for record in self.paths.folder.glob("trainings/*/training.json")]
-
     def _estimate(self, workers: int) -> str:
-        folders = [self.paths.training(name) for name in self.completed_trainings or self._other_trainings()]
+        # Without a completed training of this command, those of earlier commands show how long one takes.
+        earlier = (record.parent.name for record in self.paths.folder.glob("trainings/*/training.json"))
+        folders = [self.paths.training(name) for name in self.completed_trainings or earlier]
         trained = {f.folder.name: r for f in folders if (r := try_read_record(f.record, TrainingRecord))}
         runs = (try_read_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
         trainings = [r.seconds for r in trained.values() if r.seconds and r.status is Status.COMPLETED]
@@ -142,8 +168,8 @@ def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> floa
     return (run.finished or 0.0) - max(run.started or 0.0, trained)
 
 
-def plan(asked: Iterable[RequestedCell]) -> Plan:
-    """Validate and identify every cell, and look up what is done.
+def make_plan(requested: Iterable[RequestedCell]) -> Plan:
+    """Validate and identify every cell, and look up what is completed.
 
     Raises:
         AblationError: no cell is valid; the message holds the first reasons.
@@ -151,36 +177,37 @@ def plan(asked: Iterable[RequestedCell]) -> Plan:
     cells: list[PlannedCell] = []
     invalid: list[InvalidCell] = []
     surveys: dict[str, Survey] = {}
-    for one in asked:
+    for one in requested:
         try:
-            cells.append(_planned(one, surveys))
+            cells.append(_plan_cell(one, surveys))
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
-        raise AblationError(first_reasons(invalid) or "The command asks for no run: a sweep among its values is empty.")
+        raise AblationError(first_reasons(invalid) or "The command requests no run: a sweep among its values is empty.")
     return Plan(SweepPaths(_folder(cells)), cells, invalid, surveys)
 
 
-def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
-    """Why cells cannot run: each reason once, the first few of them."""
+def first_reasons(invalid: Sequence[InvalidCell], limit: int = 3) -> str:
+    """Return the distinct reasons of invalid cells, at most `limit` lines."""
     reasons = list(dict.fromkeys(line for cell in invalid for line in cell.reason.splitlines()))
-    more = [f"... and {len(reasons) - most + 1} more."] if len(reasons) > most else []
-    return "\n".join(reasons[: most - 1] + more if more else reasons)
+    if len(reasons) > limit:
+        reasons = [*reasons[: limit - 1], f"... and {len(reasons) - limit + 1} more."]
+    return "\n".join(reasons)
 
 
-def _planned(asked: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
-    config = validate_config(asked.composed)
+def _plan_cell(requested: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
+    config = validate_config(requested.composed)
     found = survey(config.dataset)
     check_corruptions(config)
     ids = identify(config)
     if found is not None:
         surveys[config.dataset.name] = found
     noise = config.noise.build()
-    flat = flatten({k: v for k, v in asked.composed.items() if k != "sweep"})
+    flat = flatten({k: v for k, v in requested.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
-    settings = {**asked.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
-    cell = Cell(ids.run_id, ids.training_id, asked.factors, settings, 0.0 if noise is None else noise.sigma)
-    return PlannedCell(config, cell, asked.overrides)
+    settings = {**requested.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
+    cell = Cell(ids.run_id, ids.training_id, requested.factors, settings, 0.0 if noise is None else noise.sigma)
+    return PlannedCell(config, cell, requested.overrides)
 
 
 def _folder(cells: Sequence[PlannedCell]) -> Path:
@@ -188,16 +215,10 @@ def _folder(cells: Sequence[PlannedCell]) -> Path:
     name = "+".join(dict.fromkeys(p.config.sweep_name for p in cells))
     if len(name) > NAME_LENGTH:
         raise ConfigError(
-            f"sweep.name must be at most {NAME_LENGTH} characters long, and {name} is what the models and data sets "
-            "of this command make of it. Give sweep.name=..."
+            f"sweep.name must be at most {NAME_LENGTH} characters long, got {name} from the models and data sets of "
+            "this command. Give sweep.name=..."
         )
     return Path(cells[0].config.sweep.root) / name
-
-
-def is_completed(path: Path, kind: type[RunRecord] | type[TrainingRecord]) -> bool:
-    """Whether there is a record of that kind at the path, whole and of a completed stage."""
-    record = try_read_record(path, kind)
-    return record is not None and record.status is Status.COMPLETED
 
 
 def _count(number: int, noun: str) -> str:

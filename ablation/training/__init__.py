@@ -1,1 +1,1 @@
-"""Training: detectron2's loop with noise, checkpoints, validation loss, and several devices."""
+"""Training: detectron2's loop with noise, checkpoints, validation losses and several devices."""

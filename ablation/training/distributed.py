@@ -1,7 +1,7 @@
-"""One training on several devices: a process for each, which detectron2 calls a rank, and gradients averaged.
+"""One training on several devices: one process per device, which detectron2 calls a rank, with averaged gradients.
 
-detectron2's own `launch` does the same; ours tells how far it is, hands a SIGTERM on, and leaves no process behind: one
-rank that fails ends the others, which would wait for it.
+detectron2's own `launch` does the same. This one also reports progress, passes SIGTERM on, and leaves no process
+behind: if a rank fails, the others, which would wait for it forever, are ended.
 """
 
 from __future__ import annotations
@@ -23,26 +23,29 @@ from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.splits import locate
 from ablation.models.build import build_detector, resolve_device
 from ablation.models.weights import save_weights
-from ablation.processes import launch, progress
-from ablation.processes.launch import Limits, TaskResult
-from ablation.processes.progress import Progress
+from ablation.processes import launch
+from ablation.processes.launch import Limits, PoolCallback, TaskResult
+from ablation.processes.progress import Progress, report_progress
 from ablation.processes.worker import Task
 from ablation.records.errors import ConfigError, RunError
 from ablation.records.failure import Failure
 from ablation.records.paths import TrainingPaths
 from ablation.training.trainer import Training
 
-# How little a kind of failure says of its cause: a rank that loses another one raises some exception of torch's.
-_UNTOLD = {"exception": 1, "joint": 2}
+# How little a kind of failure says about the cause: a rank that lost another one fails with some exception of torch.
+_VAGUENESS = {"exception": 1, "joint": 2}
 _TIMEOUT = timedelta(minutes=30)  # detectron2's
 
 
 def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
-    """Train on `schedule.devices` devices and leave the weights on disk; what the record says of the training.
+    """Train on `schedule.devices` devices and save the weights.
+
+    Returns:
+        The fields of the training's record, see `Training.summary`.
 
     Raises:
         ConfigError: there are fewer devices.
-        RunError: a rank failed, of the kind that it failed by.
+        RunError: a rank failed; `kind` is that of the rank's failure.
     """
     count = config.schedule.devices
     with socket.socket() as free:
@@ -53,57 +56,45 @@ def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
     tasks = [Task(f"rank {rank}", train_rank, (rank, *arguments), paths.log) for rank in range(count)]
     launch.preload(["ablation.processes.preload"])
     relay = _Relay()
-    outcomes = launch.launch(tasks, slots, Limits(is_joint=True), relay)
+    results = launch.launch(tasks, slots, Limits(is_joint=True), relay)
     if relay.failures:
-        # What the others say is that they lost this one.
-        cause = min(relay.failures, key=lambda failure: _UNTOLD.get(failure.kind, 0))
+        cause = min(relay.failures, key=lambda failure: _VAGUENESS.get(failure.kind, 0))
         error = RunError(cause.message)
         error.kind = cause.kind
         raise error
-    told: dict[str, Any] = outcomes[0].result
-    return told
+    return dict(results[0].result)
 
 
 def _slots(count: int, device: str) -> list[Mapping[str, str]]:
-    """The environment of each rank: on GPUs each sees its own."""
     if device == "cpu":
         return [{} for _ in range(count)]
-    there = torch.cuda.device_count()
-    if count > there:
+    available = torch.cuda.device_count()
+    if count > available:
         raise ConfigError(
-            f"schedule.devices must be <= {there}, which is how many GPUs this run has, got {count}. Give it more, or "
-            "lower schedule.devices."
+            f"schedule.devices must be <= {available}, the number of GPUs of this run, got {count}. Give the run more "
+            "GPUs or lower schedule.devices."
         )
-    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(there)))).split(",")
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(available)))).split(",")
     return [{"CUDA_VISIBLE_DEVICES": name} for name in names[:count]]
 
 
-class _Relay:
-    """Passes on what rank 0 tells, and keeps the failures in the order of their coming."""
+class _Relay(PoolCallback):
+    """Passes on the progress of rank 0, and collects the failures in the order in which they happen."""
 
     def __init__(self) -> None:
         self.failures: list[Failure] = []
 
-    def started(self, name: str) -> None:
-        pass
-
-    def progressed(self, name: str, update: Progress) -> None:
+    def on_progress(self, name: str, progress: Progress) -> None:
         if name == "rank 0":
-            progress.report_progress(update)
+            report_progress(progress)
 
-    def ended(self, outcome: TaskResult) -> None:
-        if outcome.failure is not None:
-            self.failures.append(outcome.failure)
-
-    def stopping(self, is_killing: bool) -> None:
-        pass
-
-    def ticked(self) -> None:
-        pass
+    def on_end(self, result: TaskResult) -> None:
+        if result.failure is not None:
+            self.failures.append(result.failure)
 
 
 def train_rank(rank: int, composed: Mapping[str, Any], folder: Path, count: int, address: str) -> dict[str, Any] | None:
-    """In the process of a rank: train with the others; rank 0 saves the weights and says what was done."""
+    """Train as one of `count` ranks, in a process of its own; rank 0 saves the weights and returns the summary."""
     config, paths = validate_config(composed), TrainingPaths(folder)
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)  # into the training's log
     torch.set_num_threads(config.sweep.threads)
@@ -116,4 +107,4 @@ def train_rank(rank: int, composed: Mapping[str, Any], folder: Path, count: int,
         save_weights(model, paths.weights)
     comm.synchronize()
     distributed.destroy_process_group()
-    return training.told() if rank == 0 else None
+    return training.summary() if rank == 0 else None

@@ -1,4 +1,4 @@
-"""One training: detectron2's trainer, hooks and writers, with noise, and a checkpoint to go on from bit by bit."""
+"""One training: detectron2's trainer, hooks and writers with noise, and a checkpoint that resumes bit for bit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ablation.config.schemas import RunConfig
+from ablation.config.schemas import RunConfig, SweepConfig
 from ablation.data.loaders import register, train_batches
 from ablation.data.splits import locate
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights, save_weights
-from ablation.processes import progress
-from ablation.processes.progress import Progress
+from ablation.processes.progress import Progress, report_progress
 from ablation.records.atomic import replacing
 from ablation.records.errors import Diverged, Interrupted
 from ablation.records.paths import TrainingPaths
@@ -41,17 +40,21 @@ logger = logging.getLogger(__name__)
 
 
 class Training:
-    """A training that may have been interrupted before; `run` ends with the trained model.
+    """A training that starts from the pretrained weights, or resumes from its checkpoint if there is one.
 
-    model: the detectron2 model; iterations: done so far; losses: the last smoothed losses by name;
-    telemetry: what the noise did; started_from: what became of the checkpoint of `model.weights`;
-    trainer: detectron2's; least_validation_loss: that of the best weights so far, infinite where none was asked for.
+    Attributes:
+        model: the detectron2 model.
+        trainer: detectron2's trainer.
+        iterations: number of completed iterations.
+        losses: the last smoothed losses by detectron2's names.
+        started_from: how the weights of `model.weights` fitted; None if it started from random weights.
+        least_validation_loss: that of the best weights so far; infinite if it was never computed.
     """
 
     def __init__(self, config: RunConfig, detector: Detector, paths: TrainingPaths) -> None:
         self._paths = paths
         seed_all_rng(config.seed + comm.get_rank())
-        # The order of construction is DefaultTrainer's, and so is the order of the draws.
+        # The order of construction is that of DefaultTrainer, so that the random draws are the same.
         self.model: nn.Module = detector.build().train()
         self._optimizer = detector.optimizer(self.model)
         self._scheduler = detector.scheduler(self._optimizer)
@@ -63,7 +66,7 @@ class Training:
         mapper = detector.mapper(name, augmented=True, annotated=True)
         batches = train_batches(detector.feed, mapper, name, self.iterations)
         kind = AMPTrainer if detector.is_amp else SimpleTrainer
-        self.trainer: Any = kind(_parallel(self.model), batches, self._optimizer)
+        self.trainer: Any = kind(_distributed(self.model), batches, self._optimizer)
         self.started_from: WeightsReport | None = None
         self.least_validation_loss = math.inf
         if state:
@@ -74,28 +77,28 @@ class Training:
             logger.info("Started from %s.", self.started_from)
         self._config = config
         self._detector = detector
-        self._stop = _Stop()
+        self._stop_request = _StopRequest()
         self.losses: dict[str, float] = {}
 
     @property
     def telemetry(self) -> Mapping[str, LevelTelemetry]:
-        """What the noise did, by level."""
+        """Effect of the noise by level."""
         return self._injection.telemetry()
 
     def run(self) -> nn.Module:
-        """Train to the end and leave the weights on disk.
+        """Train to the end and return the model.
 
         Raises:
-            Interrupted: SIGTERM came; the checkpoint holds the state.
+            Interrupted: SIGTERM was received; the checkpoint holds the state.
             Diverged: a loss became infinite or NaN.
-            NoiseNotApplied: the noise never acted.
+            NoiseNotApplied: the noise was never applied.
         """
         if self.iterations:
-            logger.info("Going on from iteration %d.", self.iterations)
+            logger.info("Resumed at iteration %d.", self.iterations)
         if comm.is_main_process():
             truncate_metrics(self._paths.metrics, self.iterations)
         self.register_hooks()
-        with self._injection, self._stop:
+        with self._injection, self._stop_request:
             try:
                 self.trainer.train(self.iterations, self._total)
             except FloatingPointError as error:
@@ -104,8 +107,8 @@ class Training:
         self._injection.check_applied()
         return self.model
 
-    def told(self) -> dict[str, Any]:
-        """What the record of a finished training says of it."""
+    def summary(self) -> dict[str, Any]:
+        """Return the fields of the record of a finished training."""
         return {
             "iterations": self.iterations,
             "losses": self.losses,
@@ -114,18 +117,18 @@ class Training:
         }
 
     def save(self) -> None:
-        """Write the checkpoint: model, optimiser, schedule, telemetry and the states of the global generators.
+        """Write the checkpoint: model, optimizer, scheduler, noise and the states of the global random generators.
 
-        Every rank must call it; one writes.
+        All ranks must call it; rank 0 writes.
         """
         generators = comm.gather(
             {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
         )
         if comm.is_main_process():
-            self._write(generators)
-        comm.synchronize()  # no rank ends, and with it all of them, before the checkpoint is whole
+            self._write_checkpoint(generators)
+        comm.synchronize()  # a rank that ends ends all of them, so none may before the checkpoint is written
 
-    def _write(self, generators: Sequence[Mapping[str, Any]]) -> None:
+    def _write_checkpoint(self, generators: Sequence[Mapping[str, Any]]) -> None:
         state = {
             "iteration": self.iterations,
             "model": self.model.state_dict(),
@@ -141,30 +144,33 @@ class Training:
         with replacing(self._paths.checkpoint) as temporary:
             torch.save(state, temporary)
         if self._config.sweep.keep_checkpoints:
-            save_weights(self.model, self._paths.kept(self.iterations))
-            for old in self._paths.all_kept()[: -self._config.sweep.keep_checkpoints]:
+            save_weights(self.model, self._paths.intermediate_weights(self.iterations))
+            for old in self._paths.all_intermediate_weights()[: -self._config.sweep.keep_checkpoints]:
                 old.unlink(missing_ok=True)
 
     def validation_loss(self) -> ValidationLoss:
-        """The losses on the test split of the run that trains; other runs that share the training do not ask."""
+        """Return the validation loss on the test split.
+
+        The split is that of the run that trains; other runs that share the training compute none.
+        """
         return ValidationLoss(self._detector, locate(self._config.dataset, "test"), self._config.evaluation.batch_size)
 
-    def _validation(self, period: int) -> Validation:
-        loss = self.validation_loss()
+    def _validation_hook(self, period: int) -> Validation:
+        compute = self.validation_loss()
 
         def losses() -> Mapping[str, float]:
             self._injection.is_paused = True
             try:
-                return loss(self.model)
+                return compute(self.model)
             finally:
                 self._injection.is_paused = False
 
-        return Validation(losses, self._keep_if_best, period)
+        def save_if_best(loss: float) -> None:
+            if loss < self.least_validation_loss:
+                self.least_validation_loss = loss
+                save_weights(self.model, self._paths.best)
 
-    def _keep_if_best(self, loss: float) -> None:
-        if loss < self.least_validation_loss:
-            self.least_validation_loss = loss
-            save_weights(self.model, self._paths.best)
+        return Validation(losses, save_if_best, period)
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
@@ -181,38 +187,27 @@ class Training:
             torch.cuda.set_rng_state_all(generators["cuda"])
 
     def register_hooks(self) -> None:
-        """Give detectron2's trainer what goes around an iteration; `run` does it."""
-        self.trainer.register_hooks(self._hooks())
-
-    def _hooks(self) -> list[HookBase]:
-        period, folder = self._config.sweep.log_period, str(self._paths.folder)
-        bookkeeping = _Bookkeeping(self, self._stop, period, self._config.sweep.checkpoint_period)
-        if not comm.is_main_process():
-            return [LRScheduler(self._optimizer, self._scheduler), NoiseIteration(self._injection), bookkeeping]
-        writers = [
-            JSONWriter(str(self._paths.metrics), window_size=period),
-            TensorboardXWriter(folder, window_size=period, purge_step=self.iterations),
-        ]
-        loss_period = self._config.evaluation.loss_period
-        validation = [self._validation(loss_period)] if loss_period else []
-        return [
-            IterationTimer(),
-            LRScheduler(self._optimizer, self._scheduler),
-            NoiseIteration(self._injection),
-            *validation,
-            PeriodicWriter(writers, period=period),
-            bookkeeping,
-        ]
+        """Register the hooks of this training in detectron2's trainer; `run` calls it."""
+        period = self._config.sweep.log_period
+        hooks: list[HookBase] = [LRScheduler(self._optimizer, self._scheduler), NoiseIteration(self._injection)]
+        if comm.is_main_process():
+            writers = [
+                JSONWriter(str(self._paths.metrics), window_size=period),
+                TensorboardXWriter(str(self._paths.folder), window_size=period, purge_step=self.iterations),
+            ]
+            loss_period = self._config.evaluation.loss_period
+            validation = [self._validation_hook(loss_period)] if loss_period else []
+            hooks = [IterationTimer(), *hooks, *validation, PeriodicWriter(writers, period=period)]
+        # The last hook, because it may end the training.
+        hooks.append(_Bookkeeping(self, self._stop_request, self._config.sweep))
+        self.trainer.register_hooks(hooks)
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]
-    """Counts, reports, saves, and stops when asked to."""
+    """Counts iterations, reports progress, saves checkpoints, and stops the training on request."""
 
-    def __init__(self, training: Training, stop: _Stop, log_period: int, checkpoint_period: int) -> None:
-        self._training = training
-        self._stop = stop
-        self._log_period = log_period
-        self._checkpoint_period = checkpoint_period
+    def __init__(self, training: Training, stop_request: _StopRequest, settings: SweepConfig) -> None:
+        self._training, self._stop_request, self._settings = training, stop_request, settings
         self._started = time.perf_counter()
         self._first = 0
 
@@ -223,49 +218,44 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
         training, done, total = self._training, self.trainer.iter + 1, self.trainer.max_iter
         training.iterations = done
         is_last = done == total
-        if comm.is_main_process() and (done % self._log_period == 0 or is_last):
-            training.losses = _smoothed(self.trainer.storage, self._log_period)
+        if comm.is_main_process() and (done % self._settings.log_period == 0 or is_last):
+            smoothed = self.trainer.storage.latest_with_smoothing_hint(self._settings.log_period)
+            training.losses = {name: float(value) for name, (value, _) in smoothed.items() if "loss" in name}
             self._report(done, total)
-        is_asked = any(comm.all_gather(self._stop.is_asked))  # all ranks stop at one iteration, or none
-        if is_asked or (done % self._checkpoint_period == 0 and not is_last):
+        is_stopping = any(comm.all_gather(self._stop_request.is_received))  # all ranks stop in the same iteration
+        if is_stopping or (done % self._settings.checkpoint_period == 0 and not is_last):
             training.save()
-        if is_asked:
+        if is_stopping:
             raise Interrupted(f"Interrupted at iteration {done} of {total}; the checkpoint is saved.")
 
     def _report(self, done: int, total: int) -> None:
         speed = (time.perf_counter() - self._started) / (done - self._first)
         loss = self._training.losses.get("total_loss")
-        progress.report_progress(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
+        report_progress(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
         logger.info("Iteration %d of %d: loss %.4g, %.3f s per iteration.", done, total, loss or 0.0, speed)
 
 
-class _Stop:
-    """Remembers a SIGTERM that came during the block, so that the training can end between two iterations."""
+class _StopRequest:
+    """Notes a SIGTERM inside the block, so that the training can end between two iterations."""
 
     def __init__(self) -> None:
-        self.is_asked = False
+        self.is_received = False
         self._previous: Any = None
 
-    def __enter__(self) -> _Stop:
+    def __enter__(self) -> _StopRequest:
         if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._ask)
+            self._previous = signal.signal(signal.SIGTERM, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._previous is not None:
             signal.signal(signal.SIGTERM, self._previous)
 
-    def _ask(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_asked = True
+    def _receive(self, _number: int, _frame: FrameType | None) -> None:
+        self.is_received = True
 
 
-def _smoothed(storage: Any, window: int) -> dict[str, float]:
-    latest = storage.latest_with_smoothing_hint(window)
-    return {name: float(value) for name, (value, _) in latest.items() if "loss" in name}
-
-
-def _parallel(model: nn.Module) -> nn.Module:
-    """The model, whose gradients are averaged over the ranks where there are several."""
+def _distributed(model: nn.Module) -> nn.Module:
     if comm.get_world_size() == 1:
         return model
     on_gpu = next(model.parameters()).is_cuda

@@ -1,4 +1,4 @@
-"""The losses on the test images with the noise off: the counterpart of the training loss that can be compared."""
+"""Losses on the test images without noise, comparable with the training losses."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ from ablation.records.errors import ConfigError
 
 
 class ValidationLoss:
-    """Calling it gives the losses of a model on a split, by detectron2's names and as total_loss.
+    """Computes the losses of a model on a split: detectron2's names and total_loss, as means over the images.
 
-    Each is the mean over the batches, weighted by their images. Images are resized as in evaluation and not
-    augmented. Proposals and anchors are sampled from the same seed each time, and the global generators come back
-    as they were: a training goes on with the same bits whether it is asked or not.
+    Images are resized as in evaluation and not augmented. Proposals and anchors are sampled from the same seed each
+    time, and the global random generators are restored, so that the training continues bit for bit as without it.
 
     Raises:
-        ConfigError: the split lacks what a loss is counted from.
+        ConfigError: the split lacks annotations that a loss needs.
     """
 
     def __init__(self, detector: Detector, split: Split, batch_size: int) -> None:
@@ -36,8 +35,8 @@ class ValidationLoss:
     def __call__(self, model: nn.Module) -> dict[str, float]:  # noqa: D102
         sums: dict[str, float] = defaultdict(float)
         images = 0
-        _losses_only(model)
-        # The storage takes what detectron2 counts on the way; the training's own shall not have it.
+        _set_loss_mode(model)
+        # detectron2 logs statistics into the current storage; those of validation must not reach the training's.
         with torch.no_grad(), torch.random.fork_rng(), EventStorage(0):
             for batch in self._loader:
                 torch.manual_seed(images)
@@ -58,12 +57,12 @@ def _check(detector: Detector, split: Split) -> None:
     if lacking := [name for name, is_lacking in needs.items() if is_lacking]:
         raise ConfigError(
             f"evaluation.loss_period needs {' and '.join(lacking)} of all objects in {split.annotations} for a model "
-            "that learns them. Give them, leave evaluation.loss_period=null, or take another model."
+            "that learns them. Provide them, leave evaluation.loss_period=null, or choose another model."
         )
 
 
-def _losses_only(model: nn.Module) -> None:
-    """Training mode, in which detectron2 gives losses, without what else that mode does."""
+def _set_loss_mode(model: nn.Module) -> None:
+    # In training mode detectron2 returns losses; batch statistics and dropout shall be those of evaluation.
     model.train()
     for module in model.modules():
         if isinstance(module, (_BatchNorm, _DropoutNd)) or type(module).__name__ == "DropPath":

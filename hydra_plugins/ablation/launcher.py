@@ -1,8 +1,7 @@
-"""`hydra/launcher=pool`: every job in a process of its own, forked from a warm server, on a slot of its own."""
+"""`hydra/launcher=pool`: every job in a process of its own, forked from a server that has loaded torch already."""
 
-# No postponed annotations here: Hydra runs this file before it is in sys.modules, and dataclasses look there.
+# No postponed annotations: Hydra runs this file before it is in sys.modules, where dataclasses would look them up.
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,12 +18,12 @@ if TYPE_CHECKING:
     from ablation.processes.launch import TaskResult
     from ablation.records.failure import Failure
 
-logger = logging.getLogger(__name__)
+_JOB_NAME = "hydra.job.name="
 
 
 @dataclass
 class PoolLauncherConf:
-    """The types of conf/hydra/launcher/pool.yaml, which explains each key."""
+    """Types of the keys that conf/hydra/launcher/pool.yaml explains."""
 
     _target_: str = "hydra_plugins.ablation.launcher.PoolLauncher"
     workers: int | None = None
@@ -43,7 +42,7 @@ ConfigStore.instance().store(group="hydra/launcher", name="pool_schema", node=Po
 
 
 class JobFailed(RuntimeError):
-    """A job ended without a result; `failure` says how."""
+    """A job ended without a result; `failure` is the reason."""
 
     def __init__(self, failure: "Failure") -> None:
         super().__init__(failure.message)
@@ -51,7 +50,7 @@ class JobFailed(RuntimeError):
 
 
 class PoolLauncher(Launcher):
-    """Runs jobs in worker processes. One job's death is that job's result and nobody else's."""
+    """Runs jobs in worker processes, so that a job that dies affects no other one."""
 
     def __init__(self, **options: Any) -> None:
         self._options = PoolLauncherConf(**options)
@@ -61,7 +60,7 @@ class PoolLauncher(Launcher):
         self._task: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Keep what Hydra hands over, and tell the fork server what to import once it is needed."""
+        """Store what Hydra passes, and set the modules that the fork server imports when it starts."""
         from ablation.processes.launch import preload
 
         self._context, self._task, self._config = hydra_context, task_function, config
@@ -69,11 +68,11 @@ class PoolLauncher(Launcher):
 
     @property
     def workers(self) -> int:
-        """How many jobs run at a time."""
+        """Number of jobs that run at a time."""
         return len(self._slots())
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs and return what became of them, in their order."""
+        """Run all jobs and return their results in the same order."""
         import cloudpickle
         from hydra.core.singleton import Singleton
 
@@ -87,13 +86,14 @@ class PoolLauncher(Launcher):
         shared = cloudpickle.dumps((self._context, self._config, self._task, Singleton.get_state()))
         tasks = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            name = _name(overrides) or f"job-{number}"
+            names = [o.removeprefix(_JOB_NAME) for o in overrides if o.startswith(_JOB_NAME)]
+            name = names[0] if names else f"job-{number}"
             log = folder / "logs" / f"{name}.txt"
             tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
         limits = Limits(options.timeout, options.retries, options.max_failures)
-        with show_progress(len(tasks)) as watcher:
-            outcomes = launch(tasks, self._slots(), limits, watcher)
-        return [_job_return(outcome) for outcome in outcomes]
+        with show_progress(len(tasks)) as callback:
+            results = launch(tasks, self._slots(), limits, callback)
+        return [_job_return(result) for result in results]
 
     def _slots(self) -> list[Mapping[str, str]]:
         from ablation.records.errors import ConfigError
@@ -103,13 +103,13 @@ class PoolLauncher(Launcher):
         gpus = [] if options.device == "cpu" else gpus
         if options.devices > 1 and options.device != "cpu" and options.devices > len(gpus):
             raise ConfigError(
-                f"schedule.devices must be <= {len(gpus)}, which is how many GPUs there are for runs, got "
-                f"{options.devices}. Lower it, or try it with processes on the CPU: sweep.device=cpu."
+                f"schedule.devices must be <= {len(gpus)}, the number of GPUs, got {options.devices}. Lower it, or try "
+                "it with processes on the CPU: sweep.device=cpu."
             )
         threads = {"OMP_NUM_THREADS": str(options.threads), "MKL_NUM_THREADS": str(options.threads)}
         if gpus:
-            whole = range(0, len(gpus) - options.devices + 1, options.devices)
-            groups = [",".join(gpus[first : first + options.devices]) for first in whole]
+            firsts = range(0, len(gpus) - options.devices + 1, options.devices)
+            groups = [",".join(gpus[first : first + options.devices]) for first in firsts]
             slots = [threads | {"CUDA_VISIBLE_DEVICES": group} for _ in range(options.runs_per_gpu) for group in groups]
         else:
             slots = [threads] * max(1, _cores() // (options.threads * options.devices))
@@ -121,8 +121,8 @@ class PoolLauncher(Launcher):
 def _check(options: PoolLauncherConf) -> None:
     from ablation.records.errors import ConfigError
 
-    least = {"workers": 1, "threads": 1, "devices": 1, "runs_per_gpu": 1, "retries": 0, "max_failures": 1}
-    for key, bound in least.items():
+    lowest = {"workers": 1, "threads": 1, "devices": 1, "runs_per_gpu": 1, "retries": 0, "max_failures": 1}
+    for key, bound in lowest.items():
         value = getattr(options, key)
         if value is not None and value < bound:
             raise ConfigError(f"hydra.launcher.{key} must be >= {bound}, got {value}.")
@@ -131,7 +131,7 @@ def _check(options: PoolLauncherConf) -> None:
 
 
 def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
-    """In the worker: compose the job's configuration and run it the way every Hydra launcher does."""
+    """Compose and run a job, in the worker process, as every Hydra launcher does."""
     import cloudpickle
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.singleton import Singleton
@@ -153,29 +153,24 @@ def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
         job_subdir_key="hydra.sweep.subdir",
     )
     if result.status is JobStatus.FAILED:
-        raise result._return_value  # the launcher counts it, retries it and tells the watcher
+        raise result._return_value  # the pool counts it, retries it and reports it
     dumped: bytes = cloudpickle.dumps(result)
     return dumped
 
 
-def _job_return(outcome: "TaskResult") -> JobReturn:
+def _job_return(result: "TaskResult") -> JobReturn:
     import cloudpickle
 
-    if outcome.failure is None:
-        result: JobReturn = cloudpickle.loads(outcome.result)
-        return result
-    failed = JobReturn(overrides=list(outcome.task.arguments[2]), status=JobStatus.FAILED)
-    failed.return_value = JobFailed(outcome.failure)
+    if result.failure is None:
+        completed: JobReturn = cloudpickle.loads(result.result)
+        return completed
+    failed = JobReturn(overrides=list(result.task.arguments[2]), status=JobStatus.FAILED)
+    failed.return_value = JobFailed(result.failure)
     return failed
 
 
-def _name(overrides: Sequence[str]) -> str | None:
-    prefix = "hydra.job.name="
-    return next((o.removeprefix(prefix) for o in overrides if o.startswith(prefix)), None)
-
-
 def _cores() -> int:
-    """Those that this process may use; a Mac has no such limit."""
+    # Those that this process may use; macOS has no such limit.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

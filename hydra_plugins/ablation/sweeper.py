@@ -1,14 +1,15 @@
-"""`hydra/sweeper=ablation`: the grid of Hydra's basic sweeper, planned first, so that nothing is computed twice.
+"""`hydra/sweeper=ablation`: expands the grid as Hydra's basic sweeper does, then plans it before it launches.
 
-Works with every Hydra launcher: it is given only the runs that are left, first one for each training.
+Works with every Hydra launcher: it passes only the runs that are not completed, first one run per training.
 """
 
-# No postponed annotations here: Hydra runs this file before it is in sys.modules, and dataclasses look there.
+# No postponed annotations: Hydra runs this file before it is in sys.modules, where dataclasses would look them up.
 
 import copy
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, reduce
+from operator import getitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.types import HydraContext, TaskFunction
+from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf.errors import OmegaConfBaseException
 
 if TYPE_CHECKING:
     from ablation.records.failure import Failure
@@ -26,7 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class AblationSweeperConf:
-    """params: overrides that an experiment sweeps by default, as in Hydra's basic sweeper."""
+    """Options of the sweeper.
+
+    Attributes:
+        params: overrides that an experiment sweeps by default, as in Hydra's basic sweeper.
+    """
 
     _target_: str = "hydra_plugins.ablation.sweeper.AblationSweeper"
     params: dict[str, str] | None = None
@@ -36,28 +42,24 @@ ConfigStore.instance().store(group="hydra/sweeper", name="ablation", node=Ablati
 
 
 class AblationSweeper(BasicSweeper):
-    """Expands the grid, composes its cells in linear time, and conducts the sweep of those that are left."""
+    """Expands the grid, composes its cells quickly, and runs those that are not completed."""
 
     def __init__(self, params: dict[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=params)
         self._jobs = 0
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set up the launcher that the configuration names."""
-        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
-
     def sweep(self, arguments: list[str]) -> None:
-        """Plan the grid that the arguments span and do what is left of it."""
+        """Run the sweep of the grid that the arguments span."""
         from ablation.records.errors import ConfigError
         from ablation.sweep.sweep import run_sweep
 
         assert self.hydra_context is not None
         parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
-        given = parser.parse_overrides(arguments)
-        keys = {o.get_key_element() for o in given}
-        # What is typed replaces what the experiment sweeps; Hydra's own sweeper would multiply the two.
+        typed = parser.parse_overrides(arguments)
+        keys = {o.get_key_element() for o in typed}
+        # What is typed replaces what the experiment sweeps; Hydra's own sweeper would combine the two.
         defaults = [o for o in parser.parse_overrides(self._parse_config()) if o.get_key_element() not in keys]
-        overrides = [*defaults, *given]
+        overrides = [*defaults, *typed]
         if experiments := [o for o in overrides if o.key_or_group == "experiment" and o.is_sweep_override()]:
             raise ConfigError(
                 f"{experiments[0].input_line} sweeps presets, each of which brings a grid of its own. Give one command "
@@ -70,7 +72,7 @@ class AblationSweeper(BasicSweeper):
         from ablation.records.failure import Failure
         from ablation.records.paths import SweepPaths
         from ablation.records.schema import RunRecord
-        from ablation.sweep.plan import is_completed
+        from ablation.records.storage import is_completed
 
         assert self.launcher is not None and self.config is not None
         folder = str(Path(str(self.config.sweep.root)) / sweep_name)
@@ -82,7 +84,7 @@ class AblationSweeper(BasicSweeper):
         try:
             results = self.launcher.launch(batch, initial_job_idx=self._jobs - len(batch))
         except Exception as error:
-            # Where a process died, joblib, submitit and Ray raise instead of returning: the records say what is done.
+            # If a process dies, joblib, submitit and Ray raise instead of returning; the records show what is done.
             lost = Failure("exception", f"{type(error).__name__}: {error}".splitlines()[0], log=folder)
             records = (SweepPaths(Path(folder)).run(p.cell.run_id).record for p in planned)
             return [None if is_completed(record, RunRecord) else lost for record in records]
@@ -97,86 +99,78 @@ class AblationSweeper(BasicSweeper):
 
         assert self.hydra_context is not None and self.config is not None
         swept = {o.get_key_element() for o in overrides if o.is_sweep_override()}
-        composer = _Composer(self.hydra_context, self.config, parser)
+        composer = _Composer(self.hydra_context, self.config, parser, swept)
         for cell in self.split_arguments(overrides, None)[0]:
-            composed, choices = composer.compose(cell, swept)
-            factors = {o.key_or_group: o.value() for o in composer.parsed(cell) if o.get_key_element() in swept}
+            factors = {o.key_or_group: o.value() for o in map(composer.parse, cell) if o.get_key_element() in swept}
+            composed, choices = composer.compose(cell)
             yield RequestedCell(tuple(cell), factors, composed, choices)
 
 
 class _Composer:
-    """Lets Hydra compose what differs in structure, and sets plain swept values in copies of that."""
+    """Composes cells: Hydra composes each distinct structure once, plain swept values are set in copies of it."""
 
-    def __init__(self, context: HydraContext, config: DictConfig, parser: OverridesParser) -> None:
+    def __init__(self, context: HydraContext, config: DictConfig, parser: OverridesParser, swept: set[str]) -> None:
         self._loader = context.config_loader
         self._config = config
-        self._parser = parser
-        self._bases: dict[tuple[str, ...], tuple[dict[str, Any], dict[str, str], str]] = {}
-        self._parsed: dict[str, Override] = {}
-        self._plain: dict[str, bool] = {}
+        self._swept = swept
+        self.parse = cache(parser.parse_override)
+        self._is_plain = cache(self._has_plain_value)
+        self._base = cache(self._compose_base)
 
-    def parsed(self, cell: Sequence[str]) -> list[Override]:
-        for text in cell:
-            if text not in self._parsed:
-                self._parsed[text] = self._parser.parse_override(text)
-        return [self._parsed[text] for text in cell]
+    def compose(self, cell: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the configuration of a cell as nested plain mappings, and the option chosen in each group."""
+        plain = [text for text in cell if self._is_plain(text)]
+        values = {override.key_or_group: override.value() for override in map(self.parse, plain)}
+        base = self._base(tuple(text for text in cell if text not in plain))
+        if base.can_set(frozenset(values)):
+            return base.copy_with(values), base.choices
+        # A key that does not exist, or that others refer to: Hydra composes it, or raises its own error.
+        whole = self._base(tuple(cell))
+        return whole.resolved, whole.choices
 
-    def compose(self, cell: Sequence[str], swept: set[str]) -> tuple[dict[str, Any], dict[str, str]]:
-        """The configuration of a cell as nested plain mappings, and the option chosen in each group."""
-        plain = {
-            text: override
-            for text, override in zip(cell, self.parsed(cell), strict=True)
-            if override.get_key_element() in swept and self._is_plain(text, override)
-        }
-        base, choices, unresolved = self._base(tuple(text for text in cell if text not in plain))
-        keys = [override.key_or_group for override in plain.values()]
-        if all(_is_value(base, key) and not _is_referred(key, unresolved) for key in keys):
-            composed = copy.deepcopy(base)
-            for override in plain.values():
-                _set(composed, override.key_or_group, override.value())
-            return composed, choices
-        # A key that does not exist, or that others refer to: Hydra's own way, with its own error.
-        return self._base(tuple(cell))[:2]
+    def _compose_base(self, overrides: tuple[str, ...]) -> "_Base":
+        config = self._loader.load_sweep_config(self._config, list(overrides))
+        choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if not k.startswith("hydra")}
+        return _Base(OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"]), choices)
 
-    def _base(self, overrides: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, str], str]:
-        if overrides not in self._bases:
-            config = self._loader.load_sweep_config(self._config, list(overrides))
-            choices = {k: str(v) for k, v in config.hydra.runtime.choices.items() if not k.startswith("hydra")}
-            app = OmegaConf.masked_copy(config, [str(k) for k in config if k != "hydra"])
-            unresolved = str(OmegaConf.to_container(app))
-            container = OmegaConf.to_container(app, resolve=True)
-            assert isinstance(container, dict)
-            self._bases[overrides] = ({str(k): v for k, v in container.items()}, choices, unresolved)
-        return self._bases[overrides]
-
-    def _is_plain(self, text: str, override: Override) -> bool:
-        if text not in self._plain:
-            key, value = override.key_or_group, override.value()
-            is_change = not (override.is_add() or override.is_delete() or override.is_force_add())
-            is_group = "." not in key and bool(self._loader.get_group_options(key))
-            # Hydra merges mappings, and resolves interpolations.
-            is_simple = not isinstance(value, dict) and "${" not in override.get_value_element_as_str()
-            self._plain[text] = is_change and is_simple and override.package is None and not is_group
-        return self._plain[text]
+    def _has_plain_value(self, text: str) -> bool:
+        override = self.parse(text)
+        key = override.key_or_group
+        is_change = not (override.is_add() or override.is_delete() or override.is_force_add())
+        is_group = "." not in key and bool(self._loader.get_group_options(key))
+        # Hydra merges mappings, and resolves interpolations.
+        is_simple = not isinstance(override.value(), dict) and "${" not in override.get_value_element_as_str()
+        is_plain = is_change and is_simple and override.package is None and not is_group
+        return is_plain and override.get_key_element() in self._swept
 
 
-def _is_value(composed: dict[str, Any], dotted: str) -> bool:
-    node: Any = composed
-    for part in dotted.split("."):
-        if not isinstance(node, dict) or part not in node:
+class _Base:
+    """A configuration that Hydra composed, for copies with other values."""
+
+    def __init__(self, config: DictConfig, choices: dict[str, str]) -> None:
+        self.choices = choices
+        self.resolved: Any = OmegaConf.to_container(config, resolve=True)
+        self.can_set = cache(self._is_independent_of)
+        self._config = config
+
+    def copy_with(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a copy with the values of these dotted keys."""
+        composed: dict[str, Any] = copy.deepcopy(self.resolved)
+        for key, value in values.items():
+            *path, last = key.split(".")
+            reduce(getitem, path, composed)[last] = value
+        return composed
+
+    def _is_independent_of(self, keys: frozenset[str]) -> bool:
+        """True if these keys hold single values and hiding them changes nothing else: no interpolation reads them."""
+        from ablation.config.keys import flatten
+
+        if not keys <= flatten(self.resolved).keys():
             return False
-        node = node[part]
-    return not isinstance(node, dict)
-
-
-def _is_referred(dotted: str, unresolved: str) -> bool:
-    """Whether an interpolation may read the key; those that are relative or nested may read any."""
-    names = re.findall(r"\$\{([^}:]*)", unresolved)
-    return any(not n or n[0] in ".$" or f"{dotted}.".startswith(f"{n}.") or n.startswith(f"{dotted}.") for n in names)
-
-
-def _set(composed: dict[str, Any], dotted: str, value: Any) -> None:
-    *path, last = dotted.split(".")
-    for part in path:
-        composed = composed[part]
-    composed[last] = value
+        hidden = copy.deepcopy(self._config)
+        for key in keys:
+            OmegaConf.update(hidden, key, "???")
+        try:
+            return bool(OmegaConf.to_container(hidden, resolve=True) == self.copy_with(dict.fromkeys(keys, "???")))
+        except OmegaConfBaseException:
+            return False

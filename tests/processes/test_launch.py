@@ -1,4 +1,4 @@
-"""Whatever becomes of a task's process, there is an outcome that says so, and the other tasks go on."""
+"""However the process of a task ends, the task has a result that says so, and the other tasks go on."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ import pytest
 from conftest import HANGS
 
 from ablation.processes import progress
-from ablation.processes.launch import Limits, call, launch
+from ablation.processes.launch import Limits, PoolCallback, call, launch
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
 
@@ -63,7 +63,7 @@ def fail_until(path, successes_from):
     return attempts + 1
 
 
-def tell(count):
+def report_all(count):
     for i in range(count):
         progress.report_progress(Progress("train", i, count, 0.5))
 
@@ -73,11 +73,11 @@ def task(tmp_path):
     return lambda function, *arguments: Task(function.__name__, function, arguments, tmp_path / "log.txt")
 
 
-def kinds(outcomes):
-    return [outcome.failure.kind if outcome.failure else "done" for outcome in outcomes]
+def kinds(results):
+    return [result.failure.kind if result.failure else "done" for result in results]
 
 
-def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
+def test_every_death_is_a_result_and_the_rest_goes_on(task):
     tasks = [
         task(double, 3),
         task(kill_self, signal.SIGSEGV),
@@ -90,15 +90,15 @@ def test_every_death_is_an_outcome_and_the_rest_goes_on(task):
         task(sleep, 2 * HANGS),
         task(double, 4),
     ]
-    outcomes = launch(tasks, [{}, {}], Limits(timeout=10))
+    results = launch(tasks, [{}, {}], Limits(timeout=15))
     expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "out-of-space"]
-    assert kinds(outcomes) == [*expected, "timeout", "done"]
-    assert [o.result for o in outcomes if o.failure is None] == [6, 8]
-    assert outcomes[1].failure.message == "Died of SIGSEGV."
-    assert outcomes[2].failure.message == "Ended by itself with exit status 3."
-    assert outcomes[5].failure.message == "ValueError: no"
-    assert "schedule.batch_size" in outcomes[6].failure.advice
-    assert 10 <= outcomes[8].seconds < HANGS
+    assert kinds(results) == [*expected, "timeout", "done"]
+    assert [o.result for o in results if o.failure is None] == [6, 8]
+    assert results[1].failure.message == "Died of SIGSEGV."
+    assert results[2].failure.message == "The process ended with exit status 3."
+    assert results[5].failure.message == "ValueError: no"
+    assert "schedule.batch_size" in results[6].failure.advice
+    assert 15 <= results[8].seconds < HANGS
 
 
 def test_output_and_traceback_are_in_the_log(task, tmp_path):
@@ -116,8 +116,8 @@ def test_a_segfault_leaves_its_stack_in_the_log(task, tmp_path):
 
 def test_a_slot_gives_its_environment_and_is_never_shared(task):
     slots = [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
-    results = [o.result for o in launch([task(environment, "CUDA_VISIBLE_DEVICES")] * 4, slots, Limits())]
-    assert set(results) == {"0", "1"}
+    environments = [o.result for o in launch([task(environment, "CUDA_VISIBLE_DEVICES")] * 4, slots, Limits())]
+    assert set(environments) == {"0", "1"}
     assert "CUDA_VISIBLE_DEVICES" not in os.environ
 
 
@@ -128,40 +128,37 @@ def test_a_task_works_in_the_folder_of_its_parent(task, tmp_path, monkeypatch):
 
 
 def test_retries_try_again_and_stop_at_success(task, tmp_path):
-    (outcome,) = launch([task(fail_until, tmp_path / "count", 3)], [{}], Limits(retries=5))
-    assert outcome.result == 3
-    (outcome,) = launch([task(fail_until, tmp_path / "other", 9)], [{}], Limits(retries=1))
-    assert outcome.failure.message == "ValueError: not yet"
+    (result,) = launch([task(fail_until, tmp_path / "count", 3)], [{}], Limits(retries=5))
+    assert result.result == 3
+    (result,) = launch([task(fail_until, tmp_path / "other", 9)], [{}], Limits(retries=1))
+    assert result.failure.message == "ValueError: not yet"
 
 
 def test_after_max_failures_nothing_more_is_started(task):
-    outcomes = launch(
+    results = launch(
         [task(fail, "no"), task(fail, "no"), task(double, 1), task(double, 2)], [{}], Limits(max_failures=2)
     )
-    assert kinds(outcomes) == ["exception", "exception", "interrupted", "interrupted"]
-    assert outcomes[2].failure.message == "Not started: 2 failures reached max_failures."
+    assert kinds(results) == ["exception", "exception", "interrupted", "interrupted"]
+    assert results[2].failure.message == "Not started: 2 failures reached max_failures."
 
 
-def test_progress_reaches_the_watcher_in_order(task):
-    class Watcher:
+def test_progress_reaches_the_callback_in_order(task):
+    class Recorder(PoolCallback):
         updates, events = [], []
 
-        def started(self, name):
+        def on_start(self, name):
             self.events.append(("started", name))
 
-        def progressed(self, name, update):
-            self.updates.append(update.done)
+        def on_progress(self, name, progress):
+            self.updates.append(progress.done)
 
-        def ended(self, outcome):
-            self.events.append(("ended", outcome.task.name))
+        def on_end(self, result):
+            self.events.append(("ended", result.task.name))
 
-        def ticked(self):
-            pass
-
-    watcher = Watcher()
-    launch([task(tell, 5)], [{}], Limits(), watcher)
-    assert watcher.updates == [0, 1, 2, 3, 4]
-    assert watcher.events == [("started", "tell"), ("ended", "tell")]
+    recorder = Recorder()
+    launch([task(report_all, 5)], [{}], Limits(), recorder)
+    assert recorder.updates == [0, 1, 2, 3, 4]
+    assert recorder.events == [("started", "report_all"), ("ended", "report_all")]
 
 
 def test_call_returns_or_raises(tmp_path):
@@ -173,7 +170,7 @@ def test_call_returns_or_raises(tmp_path):
 SCRIPT = """
 import sys, time, signal, os
 from pathlib import Path
-from ablation.processes.launch import Limits, Task, launch
+from ablation.processes.launch import Limits, PoolCallback, Task, launch
 
 def work(path):
     def stop(*_):
@@ -183,19 +180,15 @@ def work(path):
     Path(path).write_text("working")
     time.sleep(3600)
 
-class Watcher:
-    def started(self, name): pass
-    def progressed(self, name, update): pass
-    def ended(self, outcome): pass
-    def ticked(self): pass
-    def stopping(self, is_killing):
-        print("told", is_killing)
+class Printer(PoolCallback):
+    def on_stop(self, is_killing):
+        print("killing", is_killing)
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     tasks = [Task("work", work, (str(folder / f"{i}"),), folder / "log.txt") for i in range(2)]
-    outcomes = launch(tasks, [{}], Limits(), Watcher())
-    print([o.failure.kind for o in outcomes], outcomes[1].failure.message)
+    results = launch(tasks, [{}], Limits(), Printer())
+    print([o.failure.kind for o in results], results[1].failure.message)
 """
 
 
@@ -222,7 +215,8 @@ def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp
     out, _ = parent.communicate(timeout=HANGS)
     assert (tmp_path / "0").read_text() == "saved"
     assert not (tmp_path / "1").exists()
-    assert out.splitlines() == ["told False", "['interrupted', 'interrupted'] Not started: the sweep was interrupted."]
+    kinds_and_message = "['interrupted', 'interrupted'] Not started: the sweep was interrupted."
+    assert out.splitlines() == ["killing False", kinds_and_message]
 
 
 def test_a_worker_saves_and_ends_when_its_parent_is_killed(parent, tmp_path):

@@ -46,9 +46,9 @@ def test_a_missing_record_is_none(tmp_path):
 
 
 def test_the_ratio_and_its_decibels_follow_from_the_telemetry():
-    told = RUN.telemetry["p2"]
-    assert told.sigma == pytest.approx(0.1)
-    assert told.snr_db == pytest.approx(20.0)
+    telemetry = RUN.telemetry["p2"]
+    assert telemetry.sigma == pytest.approx(0.1)
+    assert telemetry.snr_db == pytest.approx(20.0)
     assert LevelTelemetry(1, 0.0, 1.0).sigma is None
     assert LevelTelemetry(1, 1.0, 0.0).snr_db is None
 
@@ -103,7 +103,7 @@ def _document(**changes):
         (_document(error="broken"), "is not a RunRecord"),
     ],
 )
-def test_a_torn_or_foreign_or_newer_record_is_refused_with_its_path(tmp_path, content, message):
+def test_a_damaged_or_foreign_or_newer_record_is_refused_with_its_path(tmp_path, content, message):
     path = tmp_path / "record.json"
     path.write_text(content)
     with pytest.raises(RecordError, match=message) as refused:

@@ -156,7 +156,7 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
         "ids = identify(validate_config(json.loads(sys.argv[1]))); print(ids.training_id, ids.run_id)"
     )
     composed = json.dumps(compose(*overrides))
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", code, composed],
             env=os.environ | {"PYTHONHASHSEED": seed},
@@ -168,4 +168,4 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
         for seed in ("1", "2")
     }
     here = identify(validate_config(compose(*overrides)))
-    assert told == {f"{here.training_id} {here.run_id}\n"}
+    assert printed == {f"{here.training_id} {here.run_id}\n"}

@@ -13,7 +13,7 @@ from ablation.records.errors import AblationError, ConfigError
 from ablation.records.failure import Failure
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import write_record
-from ablation.sweep.plan import plan
+from ablation.sweep.plan import make_plan
 from ablation.sweep.sweep import _append_history
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
 
 @pytest.fixture
 def planned(asked, micro, tmp_path):
-    return lambda *arguments: plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
+    return lambda *arguments: make_plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
 
 
 def _complete_run(plan_, one, seconds=30.0):
@@ -38,12 +38,12 @@ def _complete_training(plan_, training_id, seconds=60.0):
     plan_.paths.training(training_id).weights.touch()
 
 
-def test_what_is_told_about_the_data_is_kept_with_the_command(asked, micro, coco_folder, tmp_path):
+def test_the_summary_of_the_data_is_stored_with_the_command(asked, micro, coco_folder, tmp_path):
     folder = coco_folder()
     model = [override for override in micro if override.startswith("model.")]
     files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
     files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
-    cells = plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
+    cells = make_plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
     _append_history(cells, ["seed=0,1"])
     (command,) = json.loads(cells.paths.sweep.read_text())
     assert list(command["data"]) == ["coco_json"]
@@ -78,7 +78,7 @@ def test_no_two_runs_of_a_wave_share_a_training_that_is_to_do(planned):
     assert {p.cell.training_id for p in second} <= {p.cell.training_id for p in first}
 
 
-def test_runs_are_done_in_the_order_asked(planned):
+def test_runs_are_done_in_the_order_requested(planned):
     assert [p.config.seed for p in planned("seed=3,1,2").to_do] == [3, 1, 2]
 
 
@@ -104,7 +104,7 @@ def test_a_grown_grid_adds_only_its_new_cells(planned):
     assert [p.config.noise.sigma for p in planned("noise.sigma=0,0.05,0.1").to_do] == [0.1]
 
 
-def test_failed_interrupted_running_and_torn_records_are_to_do(planned):
+def test_failed_interrupted_running_and_damaged_records_are_to_do(planned):
     grid = planned("seed=range(4)")
     statuses = {0: Status.FAILED, 1: Status.INTERRUPTED, 2: Status.RUNNING}
     for one in grid.cells:
@@ -122,7 +122,7 @@ def test_the_time_left_is_that_of_the_finished_trainings_over_the_workers(planne
     assert planned("seed=range(7)").describe(workers=2).endswith("about 30 min")
 
 
-def test_the_time_is_estimated_by_trainings_of_earlier_commands_where_none_asked_for_is_done(planned):
+def test_the_time_is_estimated_by_trainings_of_earlier_commands_if_none_of_this_command_is_done(planned):
     grid = planned("seed=0")
     _complete_training(grid, grid.cells[0].cell.training_id, seconds=600.0)
     assert planned("seed=1,2").describe(workers=1).endswith("about 20 min")
@@ -147,7 +147,7 @@ def test_a_native_parameter_has_its_place_on_the_axis_of_sigma(planned):
     assert grid.cells[0].cell.run_id == planned("noise.sigma=0").cells[0].cell.run_id
 
 
-def test_another_generation_of_the_data_is_told_apart(planned):
+def test_another_generation_of_the_data_has_other_content(planned):
     one, other = (planned(f"dataset.seed={seed}").cells[0].cell.config["dataset.content"] for seed in (1, 2))
     assert one != other
 
@@ -175,7 +175,7 @@ def test_a_plan_without_a_valid_cell_is_refused_with_the_first_reasons(planned):
 
 
 def test_an_empty_grid_is_refused(planned):
-    with pytest.raises(AblationError, match=r"^The command asks for no run: a sweep among its values is empty\.$"):
+    with pytest.raises(AblationError, match=r"^The command requests no run: a sweep among its values is empty\.$"):
         planned("noise=glob(zzz*)")
 
 

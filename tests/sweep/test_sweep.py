@@ -178,7 +178,7 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_full_disk_is_a_failed_row_that_says_so_and_more_space_mends_it(command, small_disk, tmp_path):
+def test_a_full_disk_is_a_failed_row_that_says_so_and_more_space_fixes_it(command, small_disk, tmp_path):
     own = [o.replace(str(tmp_path / "sweeps"), str(small_disk)) for o in command]
     overrides = [f"dataset.folder={tmp_path / 'data'}", "noise.sigma=0,0.2,0.5", "hydra.launcher.workers=1"]
     overrides += ["evaluation.pictures=0"]  # as large as all else

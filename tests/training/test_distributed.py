@@ -25,16 +25,16 @@ TWO = ["sweep.device=cpu", "schedule.devices=2", "sweep.log_period=1", "noise.si
 
 @pytest.fixture
 def train(compose, micro, tmp_path):
-    """Train the micro model on two ranks in a folder of that name: what is told, the weights, the losses."""
+    """Train the micro model on two ranks in a folder of that name: the summary, the weights, the losses."""
 
     def run(name, *overrides):
         config = validate_config(compose(*micro, *TWO, *overrides))
         prepare(config.dataset)
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
-        told = distributed.train_on_devices(config, paths)
+        summary = distributed.train_on_devices(config, paths)
         losses = [json.loads(line)["total_loss"] for line in paths.metrics.read_text().splitlines()]
-        return told, load_file(paths.weights), losses
+        return summary, load_file(paths.weights), losses
 
     yield run
     progress.set_listener(None)
@@ -42,9 +42,9 @@ def train(compose, micro, tmp_path):
 
 @pytest.mark.slow
 def test_a_training_on_two_ranks_repeats_itself_and_goes_on_bit_for_bit(train, tmp_path):
-    told, weights, losses = train("whole")
-    assert told["iterations"] == len(losses) == 6
-    assert told["telemetry"]["p2"].sigma == pytest.approx(0.5, rel=0.1)
+    summary, weights, losses = train("whole")
+    assert summary["iterations"] == len(losses) == 6
+    assert summary["telemetry"]["p2"].sigma == pytest.approx(0.5, rel=0.1)
 
     def stop(update):
         if update.done == 3:
@@ -66,9 +66,9 @@ def test_two_ranks_learn_and_hold_the_same_weights_under_draws_of_their_own(trai
     seen = []
     monkeypatch.setattr(distributed, "train_rank", ranks_apart.digest_of_weights)
     launched = distributed.launch.launch
-    monkeypatch.setattr(distributed.launch, "launch", lambda *given: seen.extend(launched(*given)) or seen)
+    monkeypatch.setattr(distributed.launch, "launch", lambda *args: seen.extend(launched(*args)) or seen)
     _, _, losses = train("whole", "schedule.iterations=40", "schedule.lr=0.02", "schedule.batch_size=4")
-    first, second = (outcome.result for outcome in seen)
+    first, second = (result.result for result in seen)
     assert first["weights"] == second["weights"]
     assert first["noise"] != second["noise"]
     assert sum(losses[-10:]) < sum(losses[:10])
@@ -112,7 +112,7 @@ def test_a_batch_that_cannot_be_shared_out_is_refused(compose, micro):
 
 def test_more_gpus_than_a_run_has_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, which is how many GPUs this run"):
+    with pytest.raises(ConfigError, match=r"schedule\.devices must be <= 1, the number of GPUs of this run"):
         distributed._slots(2, "cuda")
 
 

@@ -140,7 +140,7 @@ def test_a_killed_training_repeats_only_what_came_after_its_checkpoint(train, tm
     assert losses_again == losses
 
 
-def test_a_torn_checkpoint_is_set_aside_and_the_training_starts_anew(train, tmp_path, caplog):
+def test_a_damaged_checkpoint_is_set_aside_and_the_training_starts_again(train, tmp_path, caplog):
     _, weights, losses = train("whole")
     (tmp_path / "torn").mkdir()
     (tmp_path / "torn" / "checkpoint.pth").write_bytes(b"PK\x03\x04 torn")
@@ -149,7 +149,7 @@ def test_a_torn_checkpoint_is_set_aside_and_the_training_starts_anew(train, tmp_
         _, weights_again, losses_again = train("torn")
     assert equal(weights, weights_again)
     assert losses == losses_again  # what the lost attempt logged does not stay
-    assert "set aside as checkpoint.torn" in caplog.text
+    assert "renamed to checkpoint.torn" in caplog.text
 
 
 def test_noise_changes_neither_the_initial_weights_nor_the_order_of_the_data(train):
@@ -170,11 +170,11 @@ def test_a_diverging_training_fails_at_once_and_says_where(train):
 
 
 def test_the_realised_snr_stands_in_the_metrics_and_the_telemetry(train, tmp_path):
-    training, _, _ = train("told", "noise.sigma=0.5")
-    told = training.telemetry["p2"]
-    assert told.calls == 6
-    assert told.sigma == pytest.approx(0.5, rel=0.05)
-    first = json.loads((tmp_path / "told" / "metrics.jsonl").read_text().splitlines()[0])
+    training, _, _ = train("telemetry", "noise.sigma=0.5")
+    telemetry = training.telemetry["p2"]
+    assert telemetry.calls == 6
+    assert telemetry.sigma == pytest.approx(0.5, rel=0.05)
+    first = json.loads((tmp_path / "telemetry" / "metrics.jsonl").read_text().splitlines()[0])
     assert first["noise/p2/snr_db"] == pytest.approx(6.02, abs=0.4)
     assert first["noise/p2/noise_rms"] == pytest.approx(0.5 * first["noise/p2/signal_rms"], rel=0.05)
 
@@ -238,21 +238,21 @@ def test_every_schedule_key_reaches_detectron2(compose, micro):
 
 def test_the_validation_loss_has_no_noise_and_leaves_the_training_as_it_was(train, tmp_path):
     _, quiet, _ = train("quiet", "noise.sigma=0.5")
-    training, asked, _ = train("asked", "noise.sigma=0.5", "evaluation.loss_period=2")
-    assert equal(quiet, asked)
-    entries = [json.loads(line) for line in (tmp_path / "asked" / "metrics.jsonl").read_text().splitlines()]
-    told = {e["iteration"]: e["validation/total_loss"] for e in entries if "validation/total_loss" in e}
-    assert list(told) == [1, 3, 5]
-    assert training.validation_loss()(training.model)["total_loss"] == pytest.approx(told[5], abs=1e-6)
-    assert training.least_validation_loss == min(told.values())
-    best = load_file(tmp_path / "asked" / "best.safetensors")
-    assert (told[5] == min(told.values())) == equal(best, asked)
+    training, weights, _ = train("validated", "noise.sigma=0.5", "evaluation.loss_period=2")
+    assert equal(quiet, weights)
+    entries = [json.loads(line) for line in (tmp_path / "validated" / "metrics.jsonl").read_text().splitlines()]
+    losses = {e["iteration"]: e["validation/total_loss"] for e in entries if "validation/total_loss" in e}
+    assert list(losses) == [1, 3, 5]
+    assert training.validation_loss()(training.model)["total_loss"] == pytest.approx(losses[5], abs=1e-6)
+    assert training.least_validation_loss == min(losses.values())
+    best = load_file(tmp_path / "validated" / "best.safetensors")
+    assert (losses[5] == min(losses.values())) == equal(best, weights)
 
 
 def test_the_last_checkpoints_on_the_way_are_kept(train, tmp_path):
-    train("kept", "sweep.checkpoint_period=1", "sweep.keep_checkpoints=2")
-    kept = sorted(path.name for path in (tmp_path / "kept" / "checkpoints").iterdir())
-    assert kept == ["model-0000004.safetensors", "model-0000005.safetensors"]
+    train("several", "sweep.checkpoint_period=1", "sweep.keep_checkpoints=2")
+    names = sorted(path.name for path in (tmp_path / "several" / "checkpoints").iterdir())
+    assert names == ["model-0000004.safetensors", "model-0000005.safetensors"]
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 3, 4])

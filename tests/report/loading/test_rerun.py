@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from ablation.report.loading.rerun import hydra_value, rerun_command
 from ablation.sweep.identity import identify
-from ablation.sweep.plan import plan
+from ablation.sweep.plan import make_plan
 
 COMMANDS = [
     ("noise=uniform", "noise.sigma=0.1155", "seed=3"),
@@ -20,12 +20,12 @@ COMMANDS = [
 
 @pytest.mark.parametrize("overrides", COMMANDS)
 def test_the_command_asks_for_the_same_run(asked, micro, overrides):
-    cells = plan(asked(*micro, *overrides)).cells
+    cells = make_plan(asked(*micro, *overrides)).cells
     assert cells
     for one in cells:
         words = shlex.split(rerun_command(one.cell, "other"))
         assert words[:3] == ["python", "-m", "ablation.run"]
-        (again,) = plan(asked(*words[3:])).cells
+        (again,) = make_plan(asked(*words[3:])).cells
         assert again.cell.run_id == one.cell.run_id
         assert identify(again.config) == identify(one.config)
 

@@ -1,4 +1,4 @@
-"""What a sweep hands to its launcher, wave by wave, and what it does with what comes back."""
+"""What a sweep gives to its launcher, wave by wave, and what it does with the results."""
 
 import json
 
@@ -13,7 +13,7 @@ from ablation.records.failure import Failure
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, write_record
-from ablation.sweep import check_models as probe
+from ablation.sweep import check_models
 from ablation.sweep.sweep import SweepFailed, run_sweep
 
 OUTPUTS = ("p2", "p3", "p4", "p5", "p6")
@@ -25,11 +25,11 @@ def paths(tmp_path):
 
 
 @pytest.fixture
-def conducted(asked, micro, tmp_path, monkeypatch, paths):
-    """Conduct a grid with a launcher that only writes records; what it was given, one list of run ids for each call."""
-    monkeypatch.setattr(probe, "_probe", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
+def swept(asked, micro, tmp_path, monkeypatch, paths):
+    """Run a grid with a launcher that only writes records; returns the run ids of each launch, then the error."""
+    monkeypatch.setattr(check_models, "_find_levels", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
 
-    def conduct_with(*overrides, fail=lambda one: None, environment=None):
+    def sweep_with(*overrides, fail=lambda one: None, environment=None):
         calls = []
 
         def launch(planned, _name):
@@ -40,14 +40,14 @@ def conducted(asked, micro, tmp_path, monkeypatch, paths):
                     complete(paths, one, environment or dict(provenance.versions()))
             return failures
 
-        given = asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
+        cells = asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
         try:
-            run_sweep(given, launch, workers=2, arguments=overrides)
+            run_sweep(cells, launch, workers=2, arguments=overrides)
         except SweepFailed as error:
             calls.append(str(error))
         return calls
 
-    return conduct_with
+    return sweep_with
 
 
 def complete(paths, one, environment):
@@ -59,33 +59,33 @@ def complete(paths, one, environment):
     write_record(paths.run(one.cell.run_id).record, RunRecord(**common, metrics={"segm/AP": 1.0}, **ids))
 
 
-def test_a_run_for_each_training_comes_first_then_those_that_share_one(conducted):
-    first, second = conducted("noise.sigma=0.1,0.2", "noise.when=train,always")
+def test_a_run_for_each_training_comes_first_then_those_that_share_one(swept):
+    first, second = swept("noise.sigma=0.1,0.2", "noise.when=train,always")
     assert len(first) == len(second) == 2
-    assert conducted("noise.sigma=0.1,0.2", "noise.when=train,always") == []
+    assert swept("noise.sigma=0.1,0.2", "noise.when=train,always") == []
 
 
 @pytest.mark.parametrize("message", ["Interrupted.", "Not started: the sweep was interrupted."])
-def test_what_is_interrupted_starts_no_second_wave(conducted, paths, message):
-    calls = conducted("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: Failure("interrupted", message))
+def test_what_is_interrupted_starts_no_second_wave(swept, paths, message):
+    calls = swept("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: Failure("interrupted", message))
     assert len(calls) == 2
     assert "2 of 2 runs have no result" not in calls[0]
     (record,) = paths.folder.glob("runs/*/record.json")
     assert read_record(record, RunRecord).status is Status.INTERRUPTED
 
 
-def test_a_failed_training_is_not_tried_once_more_for_each_run_that_shares_it(conducted, paths):
+def test_a_failed_training_is_not_tried_once_more_for_each_run_that_shares_it(swept, paths):
     diverged = Failure("diverged", "It diverged.", log="log.txt")
-    calls = conducted("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: diverged)
+    calls = swept("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: diverged)
     assert len(calls[0]) == 1
     assert calls[1].startswith("2 of 2 runs have no result")
     records = [read_record(path, RunRecord) for path in paths.folder.glob("runs/*/record.json")]
     assert sorted(r.error.message for r in records) == ["It diverged.", "Its training failed: It diverged."]
     assert {r.error.log for r in records} == {"log.txt"}
-    assert len(conducted("noise.sigma=0.1", "noise.when=train,always")) == 2  # the next command tries again
+    assert len(swept("noise.sigma=0.1", "noise.when=train,always")) == 2  # the next command tries again
 
 
-def test_a_failed_evaluation_stops_no_other_run_of_its_training(conducted, paths):
+def test_a_failed_evaluation_stops_no_other_run_of_its_training(swept, paths):
     def fail(one):
         if one.config.noise.when == "always":
             return None
@@ -94,40 +94,40 @@ def test_a_failed_evaluation_stops_no_other_run_of_its_training(conducted, paths
         write_record(paths.training(training).record, record)
         return Failure("exception", "no evaluation")
 
-    first, second, told = conducted("noise.sigma=0.1", "noise.when=train,always", fail=fail)
+    first, second, message = swept("noise.sigma=0.1", "noise.when=train,always", fail=fail)
     assert len(first) == len(second) == 1
-    assert told.startswith("1 of 2 runs have no result")
+    assert message.startswith("1 of 2 runs have no result")
 
 
-def test_results_of_other_versions_are_found_whatever_is_asked_next(conducted):
-    conducted("noise.sigma=0", environment={"torch": "0.1"})
+def test_results_of_other_versions_are_found_whatever_is_requested_next(swept):
+    swept("noise.sigma=0", environment={"torch": "0.1"})
     with pytest.raises(AblationError, match=r"holds results of other versions: .*torch 0\.1 -> "):
-        conducted("noise.sigma=0.5")
-    assert conducted("noise.sigma=0.5", "sweep.allow_other_versions=true")
+        swept("noise.sigma=0.5")
+    assert swept("noise.sigma=0.5", "sweep.allow_other_versions=true")
 
 
-def test_a_checkpoint_of_other_versions_does_not_go_on(conducted, paths):
-    conducted("noise.sigma=0.1", fail=lambda _: Failure("interrupted", "Stopped."))
+def test_a_checkpoint_of_other_versions_does_not_go_on(swept, paths):
+    swept("noise.sigma=0.1", fail=lambda _: Failure("interrupted", "Stopped."))
     (training,) = {cell.training_id for cell in read_cells(paths.cells)}
     folder = paths.training(training)
     write_record(folder.record, TrainingRecord(Status.INTERRUPTED, 0, environment={"torch": "0.1"}))
-    assert conducted("noise.sigma=0.2")  # nothing of the other versions would go on or be reported
+    assert swept("noise.sigma=0.2")  # nothing of the other versions would go on or be reported
     write_text(folder.checkpoint, "")
     with pytest.raises(AblationError, match="other versions"):
-        conducted("noise.sigma=0.1")
+        swept("noise.sigma=0.1")
 
 
-def test_a_level_that_the_destination_does_not_read_is_an_invalid_cell(conducted, paths):
-    calls = conducted("noise.sigma=0.1", "noise.destination=roi", "noise.levels=[p2],[p6]")
+def test_a_level_that_the_destination_does_not_read_is_an_invalid_cell(swept, paths):
+    calls = swept("noise.sigma=0.1", "noise.destination=roi", "noise.levels=[p2],[p6]")
     assert len(calls[0]) == 1
     assert "'p6' is not read by the destination roi of micro. Choose from p2, p3, p4, p5" in calls[1]
     assert json.loads(paths.sweep.read_text())[-1]["invalid"][0]["factors"]["noise.levels"] == ["p6"]
     assert "'p6' is not read" in (paths.report / "report.md").read_text()
 
 
-def test_another_primary_metric_asks_for_no_second_row(conducted, paths):
-    conducted("noise.sigma=0,0.1")
-    conducted("noise.sigma=0", "evaluation.primary_metric=bbox/AP")
+def test_another_primary_metric_asks_for_no_second_row(swept, paths):
+    swept("noise.sigma=0,0.1")
+    swept("noise.sigma=0", "evaluation.primary_metric=bbox/AP")
     cells = read_cells(paths.cells)
     assert len(cells) == 2
     assert {cell.config["evaluation.primary_metric"] for cell in cells} == {"bbox/AP"}
