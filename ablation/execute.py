@@ -21,8 +21,8 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from ablation.config.schemas import RunConfig, validate_config
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.splits import locate, prepare
+from ablation.data.build import build_dataset
+from ablation.data.dataset import Dataset
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
@@ -57,17 +57,18 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
         Busy: another process is at work on this run or its training; nothing was done.
     """
     config = validate_config(composed)
-    ids = identify(config)
+    dataset = build_dataset(config.dataset)
+    ids = identify(config, dataset)
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
     torch.set_num_threads(config.sweep.threads)
     _set_determinism(config.sweep.determinism)
     with _locked(run.lock):
         record = _completed(run.record, RunRecord)
-        return record if record is not None else _run(config, run, training)
+        return record if record is not None else _run(config, dataset, run, training)
 
 
-def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord:
+def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingPaths) -> RunRecord:
     with contextlib.ExitStack() as while_training:
         is_trained = _is_trained(training)
         if not is_trained:
@@ -83,14 +84,14 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         )
         _write_config(run.config, config)
         with _recording(run.record, start, run.log):
-            check_corruptions(config)
-            prepare(config.dataset)
-            detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
-            model = _loaded(detector, training) if is_trained else _train(config, detector, training)
+            check_corruptions(config, dataset)
+            dataset.prepare()
+            detector = build_detector(config, dataset)
+            model = _loaded(detector, training) if is_trained else _train(config, dataset, detector, training)
             while_training.close()
             _reset_peak_memory()
             began = time.perf_counter()
-            result = evaluate(model, config, detector)
+            result = evaluate(model, config, dataset, detector)
             seconds = time.perf_counter() - began
             write_pictures(result.pictures, run)
             for task, matches in result.matches.items():
@@ -134,7 +135,7 @@ def _locked(lock: Path) -> Iterator[None]:
         raise Busy(f"Another process is at work on {lock.parent}.") from error
 
 
-def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Module:
+def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths) -> nn.Module:
     start = TrainingRecord(
         Status.RUNNING,
         config.seed,
@@ -148,7 +149,9 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     with _recording(paths.record, start, paths.log):
         _reset_peak_memory()
         model, told = (
-            _run_training(config, detector, paths) if detector.iterations else _load_pretrained(config, detector)
+            _run_training(config, dataset, detector, paths)
+            if detector.iterations
+            else _load_pretrained(config, detector)
         )
         save_weights(model, paths.weights)
     peak = _peak_memory(config) if config.schedule.devices == 1 else None  # several ranks have one each
@@ -158,12 +161,14 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
     return model
 
 
-def _run_training(config: RunConfig, detector: Detector, paths: TrainingPaths) -> tuple[nn.Module, dict[str, Any]]:
+def _run_training(
+    config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths
+) -> tuple[nn.Module, dict[str, Any]]:
     """A model that was trained, and what its record says of that."""
     if config.schedule.devices > 1:
         told = train_on_devices(config, paths)
         return _loaded(detector, paths), told
-    training = Training(config, detector, paths)
+    training = Training(config, dataset, detector, paths)
     return training.run(), training.told()
 
 

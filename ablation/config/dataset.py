@@ -22,7 +22,7 @@ class ShapesConfig(Group):
     folder: str
 
 
-class _CocoFormat(Group):
+class CocoFormatConfig(Group):
     """What is kept of COCO-format files, and the folder for the files that keeping it needs.
 
     classes: names of the categories, null for all; train_size, test_size: images drawn by draw_seed, null for all.
@@ -36,7 +36,7 @@ class _CocoFormat(Group):
     folder: str
 
 
-class CocoConfig(_CocoFormat):
+class CocoConfig(CocoFormatConfig):
     """The usual tree of COCO: root/annotations/instances_train2017.json, root/train2017, the same for val.
 
     sem_seg: with the semantic labels of root/panoptic_stuff_train2017.
@@ -48,7 +48,7 @@ class CocoConfig(_CocoFormat):
     sem_seg: bool
 
 
-class CocoJsonConfig(_CocoFormat):
+class CocoJsonConfig(CocoFormatConfig):
     """COCO-format files by path; without a test file, test_share of the images are set apart by draw_seed.
 
     train_sem_seg, test_sem_seg: folders with a PNG of semantic labels for each image, null for none.
@@ -77,7 +77,7 @@ class CocoJsonConfig(_CocoFormat):
         return self
 
 
-class RegisteredConfig(_CocoFormat):
+class RegisteredConfig(CocoFormatConfig):
     """Names in detectron2's DatasetCatalog, which the modules of `imports` put there; test_share as in coco_json."""
 
     type: Literal["registered"]

@@ -12,7 +12,8 @@ from typing import Any
 from ablation.config.base import NAME_LENGTH
 from ablation.config.keys import flatten
 from ablation.config.schemas import RunConfig, validate_config
-from ablation.data.survey import Survey, survey
+from ablation.data.build import DatasetCache
+from ablation.data.survey import Survey
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
@@ -151,9 +152,10 @@ def plan(asked: Iterable[RequestedCell]) -> Plan:
     cells: list[PlannedCell] = []
     invalid: list[InvalidCell] = []
     surveys: dict[str, Survey] = {}
+    datasets = DatasetCache()
     for one in asked:
         try:
-            cells.append(_planned(one, surveys))
+            cells.append(_planned(one, datasets, surveys))
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
@@ -168,13 +170,14 @@ def first_reasons(invalid: Sequence[InvalidCell], most: int = 3) -> str:
     return "\n".join(reasons[: most - 1] + more if more else reasons)
 
 
-def _planned(asked: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
+def _planned(asked: RequestedCell, datasets: DatasetCache, surveys: dict[str, Survey]) -> PlannedCell:
     config = validate_config(asked.composed)
-    found = survey(config.dataset)
-    check_corruptions(config)
-    ids = identify(config)
+    dataset = datasets.build(config.dataset)
+    found = dataset.survey()
+    check_corruptions(config, dataset)
+    ids = identify(config, dataset)
     if found is not None:
-        surveys[config.dataset.name] = found
+        surveys[dataset.name] = found
     noise = config.noise.build()
     flat = flatten({k: v for k, v in asked.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
