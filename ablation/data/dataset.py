@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from ablation.data.selection import Selection
@@ -45,9 +46,10 @@ class Dataset(ABC):
     def prepare(self) -> None:
         """Write the files of both splits that do not exist yet. Several processes may do so at once."""
 
-    def selection(self, split: SplitName) -> Selection | None:
-        """Return what a split takes of the user's files, None if there are no such files."""
-        return None
+    @property
+    def selections(self) -> Mapping[SplitName, Selection]:
+        """What each split takes of the user's files, empty if there are no such files."""
+        return {}
 
     def survey(self) -> Survey | None:
         """Check the user's files and summarise them; None if there are no such files.

@@ -59,11 +59,8 @@ def scan_images(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
         name = ascii(entry.name)
         try:
             header = _read_header(folder / entry.name)
-        except UnidentifiedImageError:  # its own message is the repr of a file object
-            unreadable.append(f"{name}: it is no image, or of an unknown format")
-            continue
         except Exception as error:  # a decoder may raise anything on a damaged file
-            unreadable.append(f"{name}: {str(error).partition(chr(10))[0] or type(error).__name__}")
+            unreadable.append(f"{name}: {describe_error(error)}")
             continue
         signatures[entry.name] = header.signature
         if header.mode.startswith("I") or header.mode == "F":
@@ -76,6 +73,13 @@ def scan_images(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
             paged.append(name)
     _refuse(unreadable, deep, differing, f"of {len(ids)} images of {annotations} in {folder}")
     return ImageScan(len(ids), tuple(_find_remarks(rotated, paged, len(ids))), signatures)
+
+
+def describe_error(error: Exception) -> str:
+    """Return in one line why an image file cannot be read."""
+    if isinstance(error, UnidentifiedImageError):  # its own message is the repr of a file object
+        return "it is no image, or of an unknown format"
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def same_files(

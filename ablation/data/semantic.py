@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from ablation.data.coco.annotations import ImageEntry
+from ablation.data.images import describe_error
 from ablation.data.sampling import sample_ids
 from ablation.records.errors import DataError
 
@@ -73,10 +74,8 @@ def scan_labels(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
     for entry in (entries[i] for i in sorted(ids)):
         try:
             values.update(_read_values(label_file(folder, entry.name), entry))
-        except UnidentifiedImageError:  # its own message is the repr of a file object
-            faults.append(f"{entry.name!a}: its labels are no image, or of an unknown format")
         except Exception as error:  # a decoder may raise anything on a damaged file
-            faults.append(f"{entry.name!a}: {str(error).partition(chr(10))[0] or type(error).__name__}")
+            faults.append(f"labels of {entry.name!a}: {describe_error(error)}")
     problem = f"of {len(ids)} images of {annotations} have labels that cannot be used in {folder}"
     _refuse(faults, problem, "Give 8-bit grey PNG files of the image's size")
     return LabelScan(len(ids), tuple(sorted(values)))
@@ -85,12 +84,10 @@ def scan_labels(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
 def _read_values(path: Path, entry: ImageEntry) -> Iterable[int]:
     with Image.open(path) as image:
         if image.size != (entry.width, entry.height):
-            raise ValueError(
-                f"its labels are {image.width} x {image.height} pixels, not {entry.width} x {entry.height}"
-            )
+            raise ValueError(f"they are {image.width} x {image.height} pixels, not {entry.width} x {entry.height}")
         if image.mode != "L":
             raise ValueError(
-                f"its labels are of Pillow's mode {image.mode}, not L; detectron2 would read them as other values"
+                f"they are of Pillow's mode {image.mode}, not L; detectron2 would read them as other values"
             )
         counts = np.bincount(np.asarray(image).ravel(), minlength=256)
         return map(int, np.flatnonzero(counts))

@@ -29,14 +29,13 @@ class Survey:
     remarks: tuple[str, ...]
 
 
-def survey(train: Selection, test: Selection) -> Survey:
+def survey(selections: Mapping[SplitName, Selection]) -> Survey:
     """Check all that a data set takes of the user's files.
 
     Raises:
         DataError: Training or testing on them would fail, or would not do what the configuration says.
     """
-    _check_categories(train, test)
-    selections: dict[SplitName, Selection] = {"train": train, "test": test}
+    _check_categories(selections["train"], selections["test"])
     for split, selection in selections.items():
         _check_files(split, selection)
     return Survey(_summarise(selections), tuple(_find_remarks(selections)))

@@ -46,7 +46,7 @@ def check_corruptions(config: RunConfig, dataset: Dataset) -> None:
             f"evaluation.corruptions needs the package {DISTRIBUTION}. Install it with `make setup` or "
             "`pip install ablation[corruptions]`, or leave evaluation.corruptions at []."
         ) from error
-    selection = dataset.selection("test")
+    selection = dataset.selections.get("test")
     if selection is None:
         return  # generated images are large enough
     source, kept = selection.source, selection.ids

@@ -179,8 +179,8 @@ def _save(mode, size=(64, 64)):
     [
         (lambda folder: (folder / "labels" / "2.png").unlink(), r"1 of 2 images of .*train\.json have no semantic"),
         (lambda folder: shutil.rmtree(folder / "labels"), "2 of 2 images of .* have no semantic labels in .*labels"),
-        (lambda folder: (folder / "labels" / "2.png").write_text("x"), r"'2\.png': its labels are no image"),
-        (_save("L", (64, 32)), r"'2\.png': its labels are 64 x 32 pixels, not 64 x 64"),
+        (lambda folder: (folder / "labels" / "2.png").write_text("x"), r"labels of '2\.png': it is no image"),
+        (_save("L", (64, 32)), r"labels of '2\.png': they are 64 x 32 pixels, not 64 x 64"),
         (_save("RGB"), "mode RGB, not L"),
         (_save("P"), "mode P, not L"),
         (_save("I;16"), "mode I;16, not L"),

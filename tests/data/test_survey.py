@@ -180,8 +180,8 @@ def test_images_of_both_splits_are_a_leak(surveyed, coco_folder):
     folder = coco_folder()
     (told,) = surveyed(folder, folder).remarks
     assert told == (
-        f"2 of 2 test images are also trained on, the first is {folder / 'images' / '1.png'}: the AP says nothing about "
-        "new images."
+        f"2 of 2 test images are also trained on, the first is {folder / 'images' / '1.png'}: the AP says nothing "
+        "about new images."
     )
 
 
@@ -241,8 +241,8 @@ def test_another_size_than_in_the_annotations_is_refused_with_both(coco_folder):
     folder = coco_folder(edit=_rename)
     Image.new("RGB", (48, 64)).save(folder / "images" / "odd.png")
     assert _refusal(folder) == (
-        f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} differ in size from their "
-        "annotations, the first: 'odd.png' is 48 x 64 pixels, not 64 x 64. detectron2 refuses them: set width and height, and the "
+        f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} differ in size from their annotations, "
+        "the first: 'odd.png' is 48 x 64 pixels, not 64 x 64. detectron2 refuses them: set width and height, and the "
         "boxes with them, to those of the files."
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock
 
 from ablation.config.dataset import CocoFormatConfig
-from ablation.data.dataset import Dataset, OpenSplits
+from ablation.data.dataset import Dataset
 from ablation.data.sampling import sample_ids, split_ids
 from ablation.data.selection import Selection
 from ablation.data.splits import SPLITS, Split, SplitName
@@ -23,11 +25,6 @@ class CocoFormat(Dataset):
 
     config: CocoFormatConfig
 
-    def __init__(self, config: CocoFormatConfig, opened: OpenSplits) -> None:
-        super().__init__(config, opened)
-        self._selections: dict[SplitName, Selection] = {}
-        self._survey: Survey | None = None
-
     @abstractmethod
     def source(self, split: SplitName) -> Split:
         """Return the user's files that a split is taken from, the same for both if a share is set apart."""
@@ -38,16 +35,16 @@ class CocoFormat(Dataset):
         return None
 
     def fingerprint(self, split: SplitName) -> str:  # noqa: D102
-        selection = self.selection(split)
+        selection = self.selections[split]
         labels = [f"sem_seg-{selection.source.label_fingerprint}"] if selection.source.sem_seg else []
         return "/".join([selection.fingerprint, *labels])
 
     def split(self, name: SplitName) -> Split:  # noqa: D102
-        return self._open(self.selection(name).target(Path(self.config.folder)))
+        return self._open(self.selections[name].target(Path(self.config.folder)))
 
     def prepare(self) -> None:  # noqa: D102
-        for name in SPLITS:
-            selection, path = self.selection(name), self.split(name).annotations
+        for name, selection in self.selections.items():
+            path = self.split(name).annotations
             if path.exists():  # the user's own file, or one that an earlier run has written
                 continue
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,16 +52,17 @@ class CocoFormat(Dataset):
                 if not path.exists():
                     write_text(path, json.dumps(selection.extract()))
 
-    def selection(self, split: SplitName) -> Selection:  # noqa: D102
-        if split not in self._selections:
-            source = self._open(self.source(split))
-            self._selections[split] = Selection(source, self._select_ids(source, split), self.config.classes)
-        return self._selections[split]
+    @cached_property
+    def selections(self) -> Mapping[SplitName, Selection]:  # noqa: D102
+        sources = {split: self._open(self.source(split)) for split in SPLITS}
+        return {s: Selection(source, self._select_ids(source, s), self.config.classes) for s, source in sources.items()}
 
     def survey(self) -> Survey:  # noqa: D102
-        if self._survey is None:
-            self._survey = survey(self.selection("train"), self.selection("test"))
         return self._survey
+
+    @cached_property
+    def _survey(self) -> Survey:
+        return survey(self.selections)
 
     def _select_ids(self, source: Split, split: SplitName) -> frozenset[int]:
         """Take the split's share of the images first, then sample of it."""
