@@ -42,7 +42,7 @@ class Registered(CocoFormat):
         return files
 
     def survey(self) -> Survey:
-        """Export what is registered now, unless this command has done so, and check it as any COCO file."""
+        """Export what is registered now, unless this command has read it already, and check it as any COCO file."""
         if self._exported("train") not in self._opened:
             self._export()
         try:
