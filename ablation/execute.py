@@ -22,8 +22,8 @@ from filelock import FileLock, Timeout
 from torch import nn
 
 from ablation.config.schemas import RunConfig, validate_config
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.splits import locate, prepare
+from ablation.data.build import build_dataset
+from ablation.data.dataset import Dataset
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
@@ -64,17 +64,18 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
         Busy: another process works on this run or its training; nothing was done.
     """
     config = validate_config(composed)
-    ids = identify(config)
+    dataset = build_dataset(config.dataset)
+    ids = identify(config, dataset)
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
     torch.set_num_threads(config.sweep.threads)
     _set_determinism(config.sweep.determinism)
     with _locked(run.lock):
         record = _completed(run.record, RunRecord)
-        return record if record is not None else _run(config, run, training)
+        return record if record is not None else _run(config, dataset, run, training)
 
 
-def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord:
+def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingPaths) -> RunRecord:
     with contextlib.ExitStack() as while_training:
         is_trained = _is_trained(training)
         if not is_trained:
@@ -90,14 +91,14 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
         )
         _write_config(run.config, config)
         with _recording(run.record, start, run.log):
-            check_corruptions(config)
-            prepare(config.dataset)
-            detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
-            model = _loaded(detector, training) if is_trained else _train(config, detector, training)
+            check_corruptions(config, dataset)
+            dataset.prepare()
+            detector = build_detector(config, dataset)
+            model = _loaded(detector, training) if is_trained else _train(config, dataset, detector, training)
             while_training.close()
             _reset_peak_memory()
             began = time.perf_counter()
-            result = evaluate(model, config, detector)
+            result = evaluate(model, config, dataset, detector)
             seconds = time.perf_counter() - began
             write_pictures(result.pictures, run)
             for task, matches in result.matches.items():
@@ -141,7 +142,7 @@ def _locked(lock: Path) -> Iterator[None]:
         raise Busy(f"Another process is at work on {lock.parent}.") from error
 
 
-def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Module:
+def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths) -> nn.Module:
     earlier = try_read_record(paths.record, TrainingRecord) if paths.checkpoint.exists() else None
     start = TrainingRecord(
         Status.RUNNING,
@@ -161,7 +162,7 @@ def _train(config: RunConfig, detector: Detector, paths: TrainingPaths) -> nn.Mo
             summary = train_on_devices(config, paths)
             model = _loaded(detector, paths)
         else:
-            training = Training(config, detector, paths)
+            training = Training(config, dataset, detector, paths)
             model, summary = training.run(), training.summary()
         save_weights(model, paths.weights)
     peak = _peak_memory(config) if config.schedule.devices == 1 else None  # each rank has its own

@@ -67,8 +67,7 @@ def _measure(overrides: Sequence[str], folder: str, images: int) -> Any:
 
     from ablation.config.compose import compose_config
     from ablation.config.messages import exit_on_user_error
-    from ablation.data.coco.annotations import check_annotations_file
-    from ablation.data.splits import locate, prepare
+    from ablation.data.build import build_dataset
     from ablation.evaluation.evaluate import evaluate
     from ablation.models.build import build_detector
     from ablation.models.weights import load_weights
@@ -76,8 +75,9 @@ def _measure(overrides: Sequence[str], folder: str, images: int) -> Any:
     shared = [*overrides, f"sweep.root={folder}", f"dataset.test_size={images}", "dataset.train_size=8"]
     with exit_on_user_error():  # in which Hydra knows our plugins
         config = compose_config(shared)
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     torch.manual_seed(0)
     model = detector.build()
     load_weights(model, detector.weights)
@@ -85,7 +85,7 @@ def _measure(overrides: Sequence[str], folder: str, images: int) -> Any:
     def measure(*keys: str) -> Any:
         with exit_on_user_error():
             asked = compose_config([*shared, *keys])
-        return evaluate(model, asked, detector)
+        return evaluate(model, asked, dataset, detector)
 
     return measure
 

@@ -109,9 +109,8 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
 
     from ablation.config.compose import compose_config
     from ablation.config.messages import exit_on_user_error
-    from ablation.data.coco.annotations import check_annotations_file
+    from ablation.data.build import build_dataset
     from ablation.data.loaders import register
-    from ablation.data.splits import locate, prepare
     from ablation.models.build import build_detector
     from ablation.records.paths import TrainingPaths
     from ablation.training.trainer import Training
@@ -121,15 +120,16 @@ def _loops(overrides: Sequence[str], folder: Path, iterations: int) -> tuple[Loo
     shared = [f"sweep.root={folder}", "noise=none", f"schedule.iterations={iterations}", same]
     with exit_on_user_error():  # in which Hydra knows our plugins
         config = compose_config([*overrides, *shared])
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     paths = TrainingPaths(folder / "ours")
     paths.folder.mkdir()
-    training = Training(config, detector, paths)
+    training = Training(config, dataset, detector, paths)
     training.register_hooks()
     cfg = detector.cfg.clone()  # type: ignore[attr-defined]
     cfg.defrost()
-    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (register(locate(config.dataset, "train")),), ()
+    cfg.DATASETS.TRAIN, cfg.DATASETS.TEST = (register(dataset.split("train")),), ()
     cfg.OUTPUT_DIR = str(folder / "theirs")
     (folder / "theirs").mkdir()
     seed_all_rng(config.seed)  # DefaultTrainer leaves that to default_setup

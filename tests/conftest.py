@@ -25,6 +25,11 @@ from hydra.types import HydraContext, RunMode  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from ablation.config.schemas import validate_config  # noqa: E402
+from ablation.data.build import build_dataset  # noqa: E402
+from ablation.data.dataset import Dataset  # noqa: E402
+from ablation.data.splits import SPLITS  # noqa: E402
+
 ConfigStore.__deepcopy__ = lambda self, _memo: self  # as ablation.run does: composing takes half the time
 
 MICRO = (
@@ -131,3 +136,16 @@ def coco_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def coco_dataset(compose: Callable[..., dict[str, Any]]) -> Callable[..., Dataset]:
+    """The data set of a COCO folder, with overrides."""
+
+    def of(folder: Path, *overrides: str) -> Dataset:
+        files = [f"dataset.{split}_json={folder / split}.json" for split in SPLITS]
+        files += [f"dataset.{split}_images={folder / 'images'}" for split in SPLITS]
+        keys = ["dataset=coco_json", *files, f"dataset.folder={folder / 'derived'}"]
+        return build_dataset(validate_config(compose(*keys, *overrides)).dataset)
+
+    return of

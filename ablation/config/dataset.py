@@ -1,4 +1,4 @@
-"""The group `dataset`: one schema for each type."""
+"""Schemas of the group `dataset`, one for each type."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from ablation.config.base import Group, Name
 
 
 class ShapesConfig(Group):
-    """The built-in generated data set; sizes in images, image_size in pixels."""
+    """The built-in generated data set.
+
+    Attributes:
+        train_size: Number of images to train on.
+        test_size: Number of images to test on.
+        image_size: Edge of the square images in pixels.
+        folder: Where it is generated.
+    """
 
     name: Name
     type: Literal["shapes"]
@@ -22,10 +29,15 @@ class ShapesConfig(Group):
     folder: str
 
 
-class _CocoFormat(Group):
-    """What is kept of COCO-format files, and the folder for the files that keeping it needs.
+class CocoFormatConfig(Group):
+    """The part of COCO-format files that is used.
 
-    classes: names of the categories, null for all; train_size, test_size: images drawn by draw_seed, null for all.
+    Attributes:
+        classes: Names of the categories, null for all.
+        train_size: Number of images to train on, sampled by draw_seed, null for all.
+        test_size: Number of images to test on, sampled by draw_seed, null for all.
+        draw_seed: Seed of the samples and of the split by test_share.
+        folder: Where annotation files of a part are written.
     """
 
     name: Name
@@ -36,10 +48,11 @@ class _CocoFormat(Group):
     folder: str
 
 
-class CocoConfig(_CocoFormat):
-    """The usual tree of COCO: root/annotations/instances_train2017.json, root/train2017, the same for val.
+class CocoConfig(CocoFormatConfig):
+    """COCO as it is unpacked: root/annotations/instances_train2017.json, root/train2017, and the same for val2017.
 
-    sem_seg: with the semantic labels of root/panoptic_stuff_train2017.
+    Attributes:
+        sem_seg: Use the semantic labels of root/panoptic_stuff_train2017.
     """
 
     type: Literal["coco"]
@@ -48,10 +61,13 @@ class CocoConfig(_CocoFormat):
     sem_seg: bool
 
 
-class CocoJsonConfig(_CocoFormat):
-    """COCO-format files by path; without a test file, test_share of the images are set apart by draw_seed.
+class CocoJsonConfig(CocoFormatConfig):
+    """COCO-format files by path.
 
-    train_sem_seg, test_sem_seg: folders with a PNG of semantic labels for each image, null for none.
+    Attributes:
+        test_share: Share of the training images to test on, for a data set without a test file.
+        train_sem_seg: Folder with a PNG of semantic labels for each image, null for none.
+        test_sem_seg: The same for the test images.
     """
 
     type: Literal["coco_json"]
@@ -65,20 +81,25 @@ class CocoJsonConfig(_CocoFormat):
 
     @model_validator(mode="after")
     def _check_test_set(self) -> CocoJsonConfig:
-        given = {"dataset.test_json": self.test_json, "dataset.test_images": self.test_images}
-        _check_test_set(given, self.test_share, whole="dataset.train_json")
-        is_asked = self.train_sem_seg is not None and self.test_share is None
-        if (self.test_sem_seg is not None) != is_asked:
+        test_files = {"dataset.test_json": self.test_json, "dataset.test_images": self.test_images}
+        _check_test_set(test_files, self.test_share, whole="dataset.train_json")
+        is_needed = self.train_sem_seg is not None and self.test_share is None
+        if (self.test_sem_seg is not None) != is_needed:
             raise ValueError(
-                f"dataset.test_sem_seg must be {'given' if is_asked else 'null'} with dataset.train_sem_seg="
+                f"dataset.test_sem_seg must be {'given' if is_needed else 'null'} with dataset.train_sem_seg="
                 f"{self.train_sem_seg or 'null'} and dataset.test_share={self.test_share or 'null'}, got "
                 f"{self.test_sem_seg or 'null'}: both splits have semantic labels, or none has."
             )
         return self
 
 
-class RegisteredConfig(_CocoFormat):
-    """Names in detectron2's DatasetCatalog, which the modules of `imports` put there; test_share as in coco_json."""
+class RegisteredConfig(CocoFormatConfig):
+    """Names in detectron2's DatasetCatalog.
+
+    Attributes:
+        imports: Modules that register the names.
+        test_share: Share of the training images to test on, for a data set without a test_name.
+    """
 
     type: Literal["registered"]
     train_name: str
@@ -92,16 +113,16 @@ class RegisteredConfig(_CocoFormat):
         return self
 
 
-def _check_test_set(given: Mapping[str, str | None], share: float | None, *, whole: str) -> None:
-    """Refuse a test set that is given and split off as well, or neither."""
-    missing = [key for key, value in given.items() if value is None]
+def _check_test_set(test_files: Mapping[str, str | None], share: float | None, *, whole: str) -> None:
+    """Refuse a test set that is both named and set apart by a share, or neither."""
+    missing = [key for key, value in test_files.items() if value is None]
     if share is None and missing:
         raise ValueError(
             f"{', '.join(missing)} must be given. Add to the command: {'=... '.join(missing)}=..., or "
             f"dataset.test_share=0.2 to split {whole}."
         )
-    if share is not None and len(missing) < len(given):
-        both = ", ".join(f"{key}={value}" for key, value in given.items() if value is not None)
+    if share is not None and len(missing) < len(test_files):
+        both = ", ".join(f"{key}={value}" for key, value in test_files.items() if value is not None)
         raise ValueError(f"dataset.test_share={share} splits {whole}, and {both} is given too; keep one.")
 
 

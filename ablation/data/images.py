@@ -1,4 +1,4 @@
-"""What the image files of a split are, by their headers: size, orientation, kind of pixels, wholeness. No torch."""
+"""The image files of a split, by their headers: size, orientation, kind of pixels, completeness. No torch."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 
-from ablation.data.coco.annotations import AnnotationSummary, ImageEntry, Split, check_annotations_file
-from ablation.data.selection import sample_ids
+from ablation.data.coco.annotations import ImageEntry
+from ablation.data.sampling import sample_ids
 from ablation.records.errors import DataError
 
-# About 0.1 ms each from a warm disk, so a larger set is sampled: 10,000 files are a second.
+# About 0.1 ms each from a warm disk: 10,000 files take a second, so larger sets are sampled.
 MOST_READ = 10_000
 
 _ORIENTATION = 0x0112  # the tag of EXIF
@@ -29,10 +28,12 @@ _HEAD, _TAIL = 1 << 14, 1 << 10  # bytes
 
 @dataclass(frozen=True)
 class ImageScan:
-    """What the files of a split look like.
+    """The content of the image headers of a split.
 
-    read: how many were read; remarks: on what detectron2 reads in a way that may not be meant.
-    signatures: size in bytes and a checksum of the first bytes, by file name: equal files have equal ones.
+    Attributes:
+        read: Number of files that were read.
+        remarks: What detectron2 reads in a way that may not be intended.
+        signatures: Size in bytes and a checksum of the first bytes, by file name. Equal files have equal signatures.
     """
 
     read: int
@@ -40,56 +41,71 @@ class ImageScan:
     signatures: Mapping[str, tuple[int, int]] = field(repr=False, compare=False)
 
 
-def scan_images(split: Split) -> ImageScan:
-    """Read the headers of a checked split's images, of a sample where there are very many.
+def scan_images(entries: Mapping[int, ImageEntry], folder: Path, annotations: Path) -> ImageScan:
+    """Read the headers of the images of a split, or of a sample of `MOST_READ` of them.
 
     Raises:
-        DataError: an image that cannot be read, whose size is not that of the annotations, or whose pixels detectron2
-            would cut off.
+        DataError: An image cannot be read, differs in size from its annotation, or has pixels that detectron2 would
+            clip.
     """
-    return _look(split, check_annotations_file(split))
-
-
-@lru_cache(maxsize=64)
-def _look(split: Split, contents: AnnotationSummary) -> ImageScan:
-    entries = contents.entries
     ids = entries if len(entries) <= MOST_READ else sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="look")
-    faults: dict[str, list[str]] = {"unreadable": [], "size": [], "deep": []}
-    doubts: dict[str, list[str]] = {"turned": [], "pages": []}
+    unreadable: list[str] = []
+    deep: list[str] = []
+    differing: list[str] = []
+    rotated: list[str] = []
+    paged: list[str] = []
     signatures = {}
     for entry in (entries[i] for i in entries if i in ids):
-        header = _header(split.images / entry.name)
-        if isinstance(header, str):
-            faults["unreadable"].append(f"{entry.name!a}: {header}")
+        name = ascii(entry.name)
+        try:
+            header = _read_header(folder / entry.name)
+        except Exception as error:  # a decoder may raise anything on a damaged file
+            unreadable.append(f"{name}: {describe_error(error)}")
             continue
         signatures[entry.name] = header.signature
         if header.mode.startswith("I") or header.mode == "F":
-            faults["deep"].append(ascii(entry.name))
+            deep.append(name)
         if header.size != (entry.width, entry.height):
-            faults["size"].append(_differing(entry, header))
+            differing.append(f"{name} is {_format_size(header)}, not {entry.width} x {entry.height}")
         if header.orientation > 1:
-            doubts["turned"].append(ascii(entry.name))
+            rotated.append(name)
         if header.has_pages:
-            doubts["pages"].append(ascii(entry.name))
-    _refuse(faults, f"of {len(ids)} images of {split.annotations} in {split.images}")
-    return ImageScan(len(ids), tuple(_remarks(doubts, len(ids))), signatures)
+            paged.append(name)
+    _refuse(unreadable, deep, differing, f"of {len(ids)} images of {annotations} in {folder}")
+    return ImageScan(len(ids), tuple(_find_remarks(rotated, paged, len(ids))), signatures)
+
+
+def describe_error(error: Exception) -> str:
+    """Return in one line why an image file cannot be read."""
+    if isinstance(error, UnidentifiedImageError):  # its own message is the repr of a file object
+        return "it is no image, or of an unknown format"
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def same_files(
-    one: Mapping[tuple[Path, str], tuple[int, int]], other: Mapping[tuple[Path, str], tuple[int, int]]
+    files: Mapping[tuple[Path, str], tuple[int, int]], others: Mapping[tuple[Path, str], tuple[int, int]]
 ) -> list[tuple[Path, str]]:
-    """The files of `other` that have the content of a file of `one`; both map folder and name to signatures."""
-    candidates: dict[tuple[int, int], list[tuple[Path, str]]] = {}
-    for path, signature in one.items():
-        candidates.setdefault(signature, []).append(path)
-    shared = candidates.keys() & set(other.values())
-    digests = {signature: {_digest(path) for path in candidates[signature]} for signature in shared}
-    return [path for path, signature in other.items() if signature in digests and _digest(path) in digests[signature]]
+    """Return the files of `others` with the same content as one of `files`. Both map folder and name to signatures."""
+    shared = set(files.values()) & set(others.values())
+    digests = {(s, _digest(*file)) for file, s in files.items() if s in shared}
+    return [file for file, s in others.items() if s in shared and (s, _digest(*file)) in digests]
+
+
+def _digest(folder: Path, name: str) -> bytes:
+    return hashlib.sha256((folder / name).read_bytes()).digest()
 
 
 @dataclass(frozen=True)
 class _Header:
-    """size: width and height in pixels as detectron2 reads them; orientation: of EXIF, 1 is upright."""
+    """What detectron2 goes by.
+
+    Attributes:
+        size: Width and height in pixels as detectron2 reads them, upright.
+        mode: Pillow's.
+        orientation: That of EXIF, 1 to 8; 1 is upright.
+        has_pages: There is more than one, of which the first is read.
+        signature: Size in bytes and a checksum of the first bytes.
+    """
 
     size: tuple[int, int]
     mode: str
@@ -98,76 +114,61 @@ class _Header:
     signature: tuple[int, int]
 
 
-def _header(path: Path) -> _Header | str:
-    """The header of an image file, or in words why it cannot be read."""
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's, on odd metadata and large images
-            checksum = zlib.crc32(file.read(_HEAD))
-            file.seek(0)
-            with Image.open(file) as image:
-                header = _described(image, (os.fstat(file.fileno()).st_size, checksum))
-                if not _is_whole(file, image.format or ""):
-                    image.load()
-        return header
-    except UnidentifiedImageError:  # its own message is the repr of a file object
-        return "it is no image, or of an unknown format"
-    except Exception as error:  # whatever a decoder makes of a file that is none
-        return str(error).partition("\n")[0] or type(error).__name__
+def _read_header(path: Path) -> _Header:
+    with path.open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, on odd metadata and large images
+        signature = (os.fstat(file.fileno()).st_size, zlib.crc32(file.read(_HEAD)))
+        file.seek(0)
+        with Image.open(file) as image:
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            width, height = image.size
+            size = (height, width) if orientation in _SIDEWAYS else (width, height)
+            # A JPEG of several pictures (MPO) is a photograph with previews.
+            has_pages = image.format != "MPO" and bool(getattr(image, "is_animated", False))
+            mode, orientation = image.mode, orientation if orientation in range(1, 9) else 1
+            if not _is_complete(file, image.format or ""):
+                image.load()  # raises if something is missing
+    return _Header(size, mode, orientation, has_pages, signature)
 
 
-def _described(image: Image.Image, signature: tuple[int, int]) -> _Header:
-    orientation = image.getexif().get(_ORIENTATION, 1)
-    width, height = image.size
-    size = (height, width) if orientation in _SIDEWAYS else (width, height)
-    # A JPEG of several pictures (MPO) is a photograph with previews.
-    has_pages = image.format != "MPO" and bool(getattr(image, "is_animated", False))
-    return _Header(size, image.mode, orientation if orientation in range(1, 9) else 1, has_pages, signature)
-
-
-def _is_whole(file: BinaryIO, kind: str) -> bool:
-    """Whether a file ends as its format does; one that does not may be whole, so it is decoded to find out."""
+def _is_complete(file: BinaryIO, kind: str) -> bool:
+    """Return False if a file does not end as its format does: it may be truncated, which decoding shows."""
     if kind not in _ENDINGS:
         return True
     position = file.tell()
     file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
     ending = file.read()
     file.seek(position)
-    return _ENDINGS[kind] in ending  # some cameras write on behind it
+    return _ENDINGS[kind] in ending  # not at its very end: some cameras append data of their own
 
 
-def _differing(entry: ImageEntry, header: _Header) -> str:
-    turned = f" (turned upright by its EXIF orientation {header.orientation})" if header.orientation > 1 else ""
-    width, height = header.size
-    return f"{entry.name!a} is {width} x {height} pixels{turned}, not {entry.width} x {entry.height}"
+def _format_size(header: _Header) -> str:
+    rotated = f" (turned upright by its EXIF orientation {header.orientation})" if header.orientation > 1 else ""
+    return f"{header.size[0]} x {header.size[1]} pixels{rotated}"
 
 
-def _refuse(faults: Mapping[str, list[str]], of: str) -> None:
-    if names := faults["unreadable"]:
-        raise DataError(f"{len(names)} {of} cannot be read, the first is {names[0]}. Mend or leave out these files.")
-    if names := faults["deep"]:
+def _refuse(unreadable: list[str], deep: list[str], differing: list[str], images: str) -> None:
+    if unreadable:
         raise DataError(
-            f"{len(names)} {of} have 16 or 32 bits for each grey value, which detectron2 cuts off at 255; the first is "
-            f"{names[0]}. Scale them to 8 bits: one range for all images, such as that of the detector."
+            f"{len(unreadable)} {images} cannot be read, the first is {unreadable[0]}. Fix or leave out these files."
         )
-    if names := faults["size"]:
+    if deep:
         raise DataError(
-            f"{len(names)} {of} have another size than in the annotations, the first: {names[0]}. detectron2 refuses "
-            "them: set width and height, and the boxes with them, to what the files are."
+            f"{len(deep)} {images} have 16 or 32 bits for each grey value, which detectron2 clips at 255; the first is "
+            f"{deep[0]}. Scale them to 8 bits: one range for all images, such as that of the detector."
+        )
+    if differing:
+        raise DataError(
+            f"{len(differing)} {images} differ in size from their annotations, the first: {differing[0]}. detectron2 "
+            "refuses them: set width and height, and the boxes with them, to those of the files."
         )
 
 
-def _remarks(doubts: Mapping[str, list[str]], read: int) -> Iterable[str]:
-    if names := doubts["turned"]:
+def _find_remarks(rotated: list[str], paged: list[str], read: int) -> Iterator[str]:
+    if rotated:
         yield (
-            f"{len(names)} of {read} images have an EXIF orientation, the first is {names[0]}: they are read "
-            "upright, as a viewer shows them, and their annotations must be of that."
+            f"{len(rotated)} of {read} images have an EXIF orientation, the first is {rotated[0]}: they are read "
+            "upright, as a viewer shows them, and their annotations must be for the upright image."
         )
-    if names := doubts["pages"]:
-        yield f"{len(names)} of {read} images have several pages, the first is {names[0]}: only the first page is read."
-
-
-@lru_cache(maxsize=MOST_READ)
-def _digest(path: tuple[Path, str]) -> bytes:
-    folder, name = path
-    return hashlib.sha256((folder / name).read_bytes()).digest()
+    if paged:
+        yield f"{len(paged)} of {read} images have several pages, the first is {paged[0]}: only the first page is read."

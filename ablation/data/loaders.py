@@ -18,8 +18,8 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
-from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.semantic import label_file
+from ablation.data.splits import Split
 
 logger = logging.getLogger(__name__)
 
@@ -27,66 +27,72 @@ Batch = list[dict[str, Any]]
 
 
 def register(split: Split) -> str:
-    """Make a split known to detectron2 under its paths; the name to use. Repeating it is harmless."""
+    """Register a split with detectron2 under its paths, unless that is done, and return its name there."""
     annotations, images = str(split.annotations), str(split.images)
     labels = f" and the semantic labels of {split.sem_seg}" if split.sem_seg else ""
     name = f"{annotations} with the images of {images}{labels}"
     if name not in DatasetCatalog.list():
-        contents = check_annotations_file(split)
-        for remark in contents.remarks:
+        summary = split.summary
+        for remark in summary.remarks:
             logger.warning("%s: %s", split.annotations, remark)
-        DatasetCatalog.register(name, lambda: _loaded(split, contents, name))
+        DatasetCatalog.register(name, lambda: _load(split, name))
         metadata = MetadataCatalog.get(name)
-        metadata.set(json_file=annotations, image_root=images, evaluator_type="coco", has_rle=contents.has_rle)
-        if contents.keypoints:
-            metadata.set(keypoint_names=contents.keypoints, keypoint_flip_map=list(contents.flips))
+        metadata.set(json_file=annotations, image_root=images, evaluator_type="coco", has_rle=summary.has_rle)
+        if summary.keypoints:
+            metadata.set(keypoint_names=summary.keypoints, keypoint_flip_map=list(summary.flips))
     return name
 
 
 def register_semantic(split: Split, classes: int, ignore_value: int) -> str:
-    """Make the semantic labels of a split known to detectron2's evaluator, for a model of so many classes."""
-    whole = register(split)
-    name = f"{whole}, {classes} classes and {ignore_value}"
+    """Register a split for detectron2's evaluator of semantic labels and return its name there.
+
+    Args:
+        split: One with semantic labels.
+        classes: Number of classes that the model predicts.
+        ignore_value: Pixel value of unlabelled pixels.
+    """
+    instances = register(split)
+    name = f"{instances}, {classes} classes and {ignore_value}"
     if name not in DatasetCatalog.list():
-        DatasetCatalog.register(name, lambda: DatasetCatalog.get(whole))
+        DatasetCatalog.register(name, lambda: DatasetCatalog.get(instances))
         MetadataCatalog.get(name).set(stuff_classes=[str(i) for i in range(classes)], ignore_label=ignore_value)
     return name
 
 
-def _loaded(split: Split, contents: AnnotationSummary, name: str) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = load_coco_json(str(split.annotations), str(split.images), name)
+def _load(split: Split, name: str) -> list[dict[str, Any]]:
+    dicts: list[dict[str, Any]] = load_coco_json(str(split.annotations), str(split.images), name)
     if split.sem_seg:
-        for entry in entries:
-            labels = label_file(split, contents.entries[entry["image_id"]].name)
+        for entry in dicts:
+            labels = label_file(split.sem_seg, split.summary.entries[entry["image_id"]].name)
             entry["sem_seg_file_name"] = str(labels)  # a string, as in detectron2's own data sets
-    return entries
+    return dicts
 
 
-def train_batches(feed: LoaderConfig, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
-    """An endless stream of mapped training batches, from iteration `start` on.
+def train_batches(config: LoaderConfig, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
+    """Return an endless stream of mapped training batches of a registered split, from iteration `start` on.
 
-    Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from
-    a seed of its own, made of the training's seed and the item's number, so that batch i is the same after a
-    resumption and for any number of workers. Each of several ranks gets its share of the batch.
+    Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from a seed
+    of its own, made of the training's seed and the item's number, so that batch i is the same after a resumption and
+    for any number of workers. Each of several ranks gets its share of the batch.
     """
-    dicts = get_detection_dataset_dicts(name, filter_empty=feed.filters_empty)
+    dicts = get_detection_dataset_dicts(name, filter_empty=config.filters_empty)
     _pack_polygons(dicts)
     seed = comm.shared_random_seed()
-    stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, feed)
+    stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, config)
     loader = DataLoader(
         _Mapped(dicts, mapper, seed),
         batch_sampler=islice(stream, start, None),
-        num_workers=feed.workers,
+        num_workers=config.workers,
         collate_fn=_unchanged,
     )
     return iter(loader)
 
 
 def evaluation_loader(mapper: Mapper, name: str, batch_size: int, workers: int = 0) -> DataLoader[Any]:
-    """Batches of the mapped images of a registered split, images of one size together.
+    """Return batches of the mapped images of a registered split, each of images of one size.
 
-    A batch of several sizes would be padded to the largest, and what the network makes of padding reaches into the
-    image: then its detections would depend on its neighbours.
+    Images of several sizes would be padded to the largest, and the features of the padding reach into the image: its
+    detections would depend on the other images of its batch.
     """
     dicts = get_detection_dataset_dicts(name, filter_empty=False)
     by_size: dict[tuple[int, int], list[int]] = {}
@@ -97,7 +103,7 @@ def evaluation_loader(mapper: Mapper, name: str, batch_size: int, workers: int =
 
 
 def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
-    """Polygons as arrays, which the mapper makes of them anyway: every image is copied each time it is read."""
+    """Convert polygons to arrays, as the mapper does anyway: its copy of an entry, one for each item, gets cheaper."""
     for entry in dicts:
         for annotation in entry.get("annotations", ()):
             if isinstance(annotation.get("segmentation"), list):
@@ -105,14 +111,15 @@ def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
 
 
 def _numbered_batches(
-    dicts: Sequence[dict[str, Any]], seed: int, feed: LoaderConfig
+    dicts: Sequence[dict[str, Any]], seed: int, config: LoaderConfig
 ) -> Iterator[list[tuple[int, int]]]:
+    """Yield batches of item numbers, which count all items of all ranks, and indices into `dicts`."""
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
         for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
     )
-    size = feed.batch_size // comm.get_world_size()
-    if feed.groups_by_aspect:
+    size = config.batch_size // comm.get_world_size()
+    if config.groups_by_aspect:
         groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, size)
     else:
         groups = iter(lambda: list(islice(items, size)), [])
@@ -143,10 +150,13 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How a training is fed.
+    """How training batches are formed and loaded.
 
-    batch_size: images per iteration; filters_empty: images without objects are left out; groups_by_aspect: wide and
-    tall images come in batches of their own; workers: processes that load images, 0 for none.
+    Attributes:
+        batch_size: Images per iteration, over all ranks.
+        filters_empty: Images without objects are left out.
+        groups_by_aspect: Wide and tall images are put into batches of their own.
+        workers: Number of processes that load images, 0 for none.
     """
 
     batch_size: int

@@ -1,62 +1,82 @@
-"""Which images of the user's files a data set takes: split and drawn by seed, the same on every machine. No torch."""
+"""The part of an annotation file that a split takes: some of the images, some of the categories. No torch."""
 
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
-from typing import Literal
+import json
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
-from ablation.config.dataset import CocoConfig, CocoJsonConfig, RegisteredConfig
-from ablation.data.coco.annotations import AnnotationSummary
-from ablation.records.errors import DataError
-
-SplitName = Literal["train", "test"]
-CocoFormat = CocoConfig | CocoJsonConfig | RegisteredConfig
+from ablation.data.splits import Split
 
 
-@lru_cache(maxsize=64)
-def sample_ids(ids: frozenset[int], count: int, *, seed: int, purpose: str) -> frozenset[int]:
-    """`count` of the ids; a larger count of the same seed holds the smaller one's.
+@dataclass(frozen=True)
+class Selection:
+    """The images and categories that a split takes of the user's files.
 
-    The order is that of hashes, not of a generator: it depends on nothing but seed, purpose and the ids themselves.
+    Attributes:
+        source: The user's files.
+        ids: Ids of the selected images.
+        classes: Names of the selected categories, None for all.
     """
-    return frozenset(sorted(ids, key=lambda i: hashlib.sha256(f"{purpose}/{seed}/{i}".encode()).digest())[:count])
 
+    source: Split
+    ids: frozenset[int]
+    classes: Collection[str] | None
 
-def select_images(dataset: CocoFormat, split: SplitName, contents: AnnotationSummary) -> frozenset[int]:
-    """Ids of the images that a split takes of the file that it comes from: first its part, then those drawn of it.
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the selected annotations; that of the file itself if all of it is selected."""
+        summary = self.source.summary
+        parts = [summary.fingerprint]
+        if self.classes:
+            parts.append("+".join(sorted(self.classes)))
+        if len(self.ids) < summary.images:
+            digest = hashlib.sha256(json.dumps(sorted(self.ids)).encode())
+            parts.append(f"images-{digest.hexdigest()[:12]}")
+        return "/".join(parts)
 
-    Raises:
-        DataError: there are fewer than asked for.
-    """
-    ids = _ids(contents)
-    share = None if isinstance(dataset, CocoConfig) else dataset.test_share
-    if share is not None:
-        ids = _parts(ids, share, dataset.draw_seed)[split == "test"]
-    size = dataset.train_size if split == "train" else dataset.test_size
-    if size is None:
-        return ids
-    if size > len(ids):
-        raise DataError(
-            f"dataset.{split}_size must be <= {len(ids)}, which is how many images there are, got {size}. Choose "
-            "fewer, or null for all."
-        )
-    return sample_ids(ids, size, seed=dataset.draw_seed, purpose=split)
+    @cached_property
+    def categories(self) -> dict[int, str]:
+        """Names of the selected categories by id, in the order of the ids."""
+        return {i: name for i, name in self.source.summary.categories if not self.classes or name in self.classes}
 
+    @cached_property
+    def objects(self) -> Counter[int]:
+        """Number of objects to learn from in the selected images, by id of a selected category."""
+        objects: Counter[int] = Counter()
+        for (image, category), count in self.source.summary.objects.items():
+            if image in self.ids and category in self.categories:
+                objects[category] += count
+        return objects
 
-@lru_cache(maxsize=16)
-def _ids(contents: AnnotationSummary) -> frozenset[int]:
-    return frozenset(contents.entries)
+    def target(self, folder: Path) -> Split:
+        """Return the files of the selection: the source if all of it is selected, else a file to write into `folder`.
 
+        An annotation of id 0 needs a new id, and so a new file: pycocotools takes 0 for "not found".
+        """
+        summary = self.source.summary
+        if self.fingerprint == summary.fingerprint and not summary.counts_from_zero:
+            return self.source
+        digest = hashlib.sha256(self.fingerprint.encode()).hexdigest()[:12]
+        annotations = folder / f"{self.source.annotations.stem}-{digest}.json"
+        return Split(annotations, self.source.images, self.source.sem_seg)
 
-@lru_cache(maxsize=16)
-def _parts(ids: frozenset[int], share: float, seed: int) -> tuple[frozenset[int], frozenset[int]]:
-    """What is left to train on, and the share to test on."""
-    count = round(share * len(ids))
-    if not 0 < count < len(ids):
-        raise DataError(
-            f"dataset.test_share={share} of {len(ids)} images leaves {len(ids) - count} to train on and {count} to "
-            "test on. Both need one at least: choose another share."
-        )
-    test = sample_ids(ids, count, seed=seed, purpose="split")
-    return ids - test, test
+    def extract(self) -> dict[str, Any]:
+        """Return the selected annotations in COCO format, with ids from 1 on.
+
+        Selected images without an object of the classes stay: detections on them are false alarms.
+        """
+        data: dict[str, Any] = json.loads(self.source.annotations.read_bytes())
+        ids, classes = self.ids, self.categories
+        annotations = [a for a in data["annotations"] if a["category_id"] in classes and a["image_id"] in ids]
+        for annotation in annotations:
+            if annotation["id"] == 0:
+                annotation["id"] = 1 + max(a["id"] for a in data["annotations"])
+        images = [i for i in data["images"] if i["id"] in ids]
+        categories = [c for c in data["categories"] if c["id"] in classes]
+        return data | {"images": images, "annotations": annotations, "categories": categories}

@@ -1,146 +1,133 @@
-"""What is told about the user's data before anything is trained: what there is, and what is doubtful. No torch."""
+"""The check of the user's data before anything is trained: what there is, and what is doubtful. No torch."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from ablation.config.dataset import DatasetConfig, RegisteredConfig, ShapesConfig
-from ablation.data import registered
-from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
-from ablation.data.images import ImageScan, same_files, scan_images
-from ablation.data.selection import CocoFormat, SplitName, select_images
-from ablation.data.semantic import LabelScan
-from ablation.data.semantic import scan_labels as look_at_labels
-from ablation.data.splits import SPLITS, check_categories, source_split
+from ablation.data.images import same_files
+from ablation.data.selection import Selection
+from ablation.data.splits import SplitName
 from ablation.records.errors import DataError
 
-_TASKS = {"train": "train on", "test": "test on"}
+_TASKS: Mapping[SplitName, str] = {"train": "train on", "test": "test on"}
 
 _Files = dict[tuple[Path, str], "tuple[int, int] | None"]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """summary: what there is, in one line; remarks: doubts, each with a count, which stop nothing."""
+    """The result of a check that found no error.
+
+    Attributes:
+        summary: What there is, in one line.
+        remarks: What is doubtful, each with a count. They stop nothing.
+    """
 
     summary: str
     remarks: tuple[str, ...]
 
 
-def survey(dataset: DatasetConfig) -> Survey | None:
-    """Check all that a data set takes from the user's files; None for the generated one, which needs no check.
+def survey(selections: Mapping[SplitName, Selection]) -> Survey:
+    """Check all that a data set takes of the user's files.
 
     Raises:
-        DataError: training or testing on it would fail, or would not be what was asked for.
+        DataError: Training or testing on them would fail, or would not do what the configuration says.
     """
-    if isinstance(dataset, ShapesConfig):
-        return None
-    if not isinstance(dataset, RegisteredConfig):
-        return _checked(dataset)
-    registered.refresh(dataset)
-    try:
-        return _checked(dataset)
-    except DataError as error:
-        names = " and ".join(name for _, name in registered.names(dataset))
-        raise DataError(f"{error} The file holds what is registered as {names}: mend that.") from error
+    _check_categories(selections["train"], selections["test"])
+    for split, selection in selections.items():
+        _check_files(split, selection)
+    return Survey(_summarise(selections), tuple(_find_remarks(selections)))
 
 
-def _checked(dataset: CocoFormat) -> Survey:
-    check_categories(dataset)
-    train, test = (check_annotations_file(source_split(dataset, split)) for split in SPLITS)
-    return _survey(dataset.model_dump_json(), type(dataset), train, test)
+def _check_categories(train: Selection, test: Selection) -> None:
+    names, others = (dict(selection.source.summary.categories) for selection in (train, test))
+    files = train.source.annotations
+    if unknown := sorted(set(train.classes or ()) - set(names.values())):
+        raise DataError(
+            f"dataset.classes: {', '.join(map(repr, unknown))} is not a category of {files}. Available: "
+            f"{', '.join(sorted(names.values()))}."
+        )
+    if names != others:
+        differing = sorted(i for i in names.keys() | others.keys() if names.get(i) != others.get(i))
+        examples = [f"id {i} is {names.get(i)!r} in one, {others.get(i)!r} in the other" for i in differing[:3]]
+        raise DataError(
+            f"The categories of {files} and {test.source.annotations} differ ({'; '.join(examples)}). "
+            "Detections would be scored as other classes: give both files the same list of categories."
+        )
 
 
-@lru_cache(maxsize=64)
-def _survey(settings: str, kind: type[CocoFormat], train: AnnotationSummary, test: AnnotationSummary) -> Survey:
-    dataset = kind.model_validate_json(settings)
-    sources = {"train": train, "test": test}
-    parts = {split: _Part(dataset, split, sources[split]) for split in SPLITS}
-    return Survey(_summary(parts), tuple(_remarks(parts)))
+def _check_files(split: SplitName, selection: Selection) -> None:
+    source = selection.source
+    if not selection.objects:
+        raise DataError(
+            f"The {len(selection.ids)} images to {_TASKS[split]} contain no object of "
+            f"{', '.join(_printable(selection))} ({source.annotations}). Select more images, other classes or another "
+            "dataset.draw_seed."
+        )
+    _ = source.image_scan  # files are checked as they are read
+    if source.sem_seg:
+        _ = source.label_scan
 
 
-class _Part:
-    """What a split takes of its source."""
-
-    def __init__(self, dataset: CocoFormat, split: SplitName, contents: AnnotationSummary) -> None:
-        self.source: Split = source_split(dataset, split)
-        self.contents = contents
-        self.ids = select_images(dataset, split, contents)
-        kept = [(i, name) for i, name in contents.categories if not dataset.classes or name in dataset.classes]
-        self.classes = {i: name if name.isprintable() else ascii(name) for i, name in kept}
-        self.objects: Counter[int] = Counter()
-        for (image, category), count in contents.objects.items():
-            if image in self.ids and category in self.classes:
-                self.objects[category] += count
-        if not self.objects:
-            raise DataError(
-                f"The {len(self.ids)} images to {_TASKS[split]} hold no object of {', '.join(self.classes.values())} "
-                f"({self.source.annotations}). Take more images, other classes or another dataset.draw_seed."
-            )
-        self.look: ImageScan = scan_images(self.source)
-        self.labels: LabelScan | None = look_at_labels(self.source) if self.source.sem_seg else None
-
-    @property
-    def files(self) -> _Files:
-        """Folder and name of the images, with the signature of those that were read."""
-        names = (self.contents.entries[i].name for i in self.ids)
-        return {(self.source.images, name): self.look.signatures.get(name) for name in names}
+def _printable(selection: Selection) -> list[str]:
+    return [name if name.isprintable() else ascii(name) for name in selection.categories.values()]
 
 
-def _summary(parts: dict[SplitName, _Part]) -> str:
-    told = [
-        f"{len(part.ids):,} images with {part.objects.total():,} objects to {_TASKS[split]}"
-        for split, part in parts.items()
+def _summarise(selections: Mapping[SplitName, Selection]) -> str:
+    counts = [
+        f"{len(selection.ids):,} images with {selection.objects.total():,} objects to {_TASKS[split]}"
+        for split, selection in selections.items()
     ]
-    train = parts["train"]
-    names = list(train.classes.values())
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    entries = [train.contents.entries[i] for i in train.ids]
-    sides = [side for entry in entries for side in (entry.width, entry.height)]
-    masks = "masks" if train.contents.has_masks else "boxes only"
-    if train.labels:
-        masks += f" and semantic labels of {len(train.labels.values)} values"
+    train = selections["train"]
+    source = train.source
+    names = _printable(train)
+    classes = f"{len(names)} {'class' if len(names) == 1 else 'classes'}"
+    examples = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    sides = [side for i in train.ids for side in source.summary.entries[i][1:]]
     size = f"{min(sides)} to {max(sides)}" if min(sides) < max(sides) else f"{max(sides)}"
-    plural = "class" if len(names) == 1 else "classes"
-    return f"{' and '.join(told)}; {len(names)} {plural} ({shown}), {masks}, images of {size} pixels"
+    masks = "masks" if source.summary.has_masks else "boxes only"
+    if source.sem_seg:
+        masks += f" and semantic labels of {len(source.label_scan.values)} values"
+    return f"{' and '.join(counts)}; {classes} ({examples}), {masks}, images of {size} pixels"
 
 
-def _remarks(parts: dict[SplitName, _Part]) -> Iterator[str]:
-    told: set[Path] = set()
-    for split, part in parts.items():
-        if missing := [name for i, name in part.classes.items() if i not in part.objects]:
+def _find_remarks(selections: Mapping[SplitName, Selection]) -> Iterator[str]:
+    seen: set[Path] = set()
+    for split, selection in selections.items():
+        names = dict(zip(selection.categories, _printable(selection), strict=True))
+        if missing := [name for i, name in names.items() if i not in selection.objects]:
             yield (
-                f"{len(missing)} of {len(part.classes)} classes have no object to {_TASKS[split]}: "
+                f"{len(missing)} of {len(names)} classes have no object to {_TASKS[split]}: "
                 f"{', '.join(missing[:5])}{', ...' if len(missing) > 5 else ''}."
             )
-        if part.source.annotations in told:
+        source = selection.source
+        if source.annotations in seen:
             continue
-        told.add(part.source.annotations)
-        for remark in (*part.contents.remarks, *part.look.remarks):
-            yield f"{part.source.annotations.name}: {remark}"
-        if part.look.read < part.contents.images:
-            yield (
-                f"{part.source.annotations.name}: {part.look.read:,} of {part.contents.images:,} image files were "
-                "looked into, drawn at random."
-            )
-        if part.labels and part.labels.read < part.contents.images:
-            yield (
-                f"{part.source.annotations.name}: {part.labels.read:,} of {part.contents.images:,} files of semantic "
-                "labels were read, drawn at random."
-            )
-    yield from _leaks(parts["train"].files, parts["test"].files)
+        seen.add(source.annotations)
+        file, images = source.annotations.name, source.summary.images
+        for remark in (*source.summary.remarks, *source.image_scan.remarks):
+            yield f"{file}: {remark}"
+        if source.image_scan.read < images:
+            yield f"{file}: {source.image_scan.read:,} of {images:,} image files were read, sampled at random."
+        if source.sem_seg and source.label_scan.read < images:
+            yield f"{file}: {source.label_scan.read:,} of {images:,} semantic label files were read, sampled at random."
+    yield from _find_leaks(_files(selections["train"]), _files(selections["test"]))
 
 
-def _leaks(train: _Files, test: _Files) -> Iterator[str]:
-    """Images that a model is trained on and tested on."""
+def _files(selection: Selection) -> _Files:
+    """Map folder and name of each image to its signature, None if it was not read."""
+    source = selection.source
+    names = (source.summary.entries[i].name for i in selection.ids)
+    return {(source.images, name): source.image_scan.signatures.get(name) for name in names}
+
+
+def _find_leaks(train: _Files, test: _Files) -> Iterator[str]:
     shared = train.keys() & test.keys()
-    read = ({p: s for p, s in one.items() if s is not None and p not in shared} for one in (train, test))
-    if same := [folder / name for folder, name in (*shared, *same_files(*read))]:
+    read = ({f: s for f, s in files.items() if s is not None and f not in shared} for files in (train, test))
+    if leaks := [folder / name for folder, name in (*shared, *same_files(*read))]:
         yield (
-            f"{len(same)} of {len(test)} test images are trained on too, the first is {min(map(str, same))}: the AP "
-            "says nothing about new images."
+            f"{len(leaks)} of {len(test)} test images are also trained on, the first is {min(map(str, leaks))}: the "
+            "AP says nothing about new images."
         )

@@ -17,11 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablation.config.dataset import ShapesConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.selection import select_images
-from ablation.data.splits import source_split
+from ablation.data.dataset import Dataset
 from ablation.records.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ _LEAST_SIDE = 32  # pixels, below which the package refuses an image
 Pixels = NDArray[np.uint8]
 
 
-def check_corruptions(config: RunConfig) -> None:
+def check_corruptions(config: RunConfig, dataset: Dataset) -> None:
     """Refuse corruptions that this environment or these test images do not allow. Loads nothing heavy.
 
     Raises:
@@ -49,12 +46,11 @@ def check_corruptions(config: RunConfig) -> None:
             f"evaluation.corruptions needs the package {DISTRIBUTION}. Install it with `make setup` or "
             "`pip install ablation[corruptions]`, or leave evaluation.corruptions at []."
         ) from error
-    if isinstance(config.dataset, ShapesConfig):
-        return  # its images are large enough
-    source = source_split(config.dataset, "test")
-    contents = check_annotations_file(source)
-    kept = select_images(config.dataset, "test", contents)
-    entries = [entry for key, entry in contents.entries.items() if key in kept]
+    selection = dataset.selections.get("test")
+    if selection is None:
+        return  # generated images are large enough
+    source, kept = selection.source, selection.ids
+    entries = [entry for key, entry in source.summary.entries.items() if key in kept]
     if small := [entry.name for entry in entries if min(entry.width, entry.height) < _LEAST_SIDE]:
         raise DataError(
             f"evaluation.corruptions needs images of at least {_LEAST_SIDE} x {_LEAST_SIDE} pixels; {len(small)} of "

@@ -12,8 +12,8 @@ from detectron2.evaluation import COCOEvaluator, SemSegEvaluator
 from numpy.typing import NDArray
 from PIL import Image
 
-from ablation.data.coco.annotations import Split
 from ablation.data.loaders import register_semantic
+from ablation.data.splits import Split
 from ablation.models.detector import SemanticHead
 
 

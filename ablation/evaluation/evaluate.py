@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
+from ablation.data.dataset import Dataset
 from ablation.data.loaders import Mapper, evaluation_loader, register
-from ablation.data.splits import locate
+from ablation.data.splits import Split
 from ablation.evaluation.corruptions import CorruptedMapper
 from ablation.evaluation.detections import Detections, scores
 from ablation.evaluation.detectron2_metrics import (
@@ -115,7 +115,7 @@ class _Pass:
         return {key: value for task in tasks for key, value in scores(self.detections.matches(task), task).items()}
 
 
-def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluation:
+def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: Detector) -> Evaluation:
     """Measure a trained model on the test split, under the run's noise if that acts in evaluation, and the grid.
 
     On corrupted images it meets the run's own evaluation noise, or none.
@@ -123,15 +123,15 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     Raises:
         NoiseNotApplied: a noise never acted.
     """
-    split = locate(config.dataset, "test")
-    contents, name = check_annotations_file(split), register(split)
-    tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and contents.has_masks else ("bbox",)
+    split = dataset.split("test")
+    name = register(split)
+    tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and split.summary.has_masks else ("bbox",)
     truth = json.loads(split.annotations.read_bytes())
     asked = partial(_asked, model, truth)
     own = asked(config.noise, 0)
     cells, clean = _under_each_noise(config, own, asked)
     passes = list(dict.fromkeys([own, *cells]))  # some cells are the same noise, or none
-    others = _others(split, contents, name, detector)
+    others = _others(split, name, detector)
     album = Album(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
     load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
@@ -167,10 +167,10 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     )
 
 
-def _others(split: Split, contents: AnnotationSummary, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
+def _others(split: Split, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
     """Detectron2's own evaluators of what the model finds besides boxes and masks, each with what reads its numbers."""
     found: list[tuple[Any, _Told]] = []
-    if detector.has_keypoints and contents.has_keypoints:
+    if detector.has_keypoints and split.summary.has_keypoints:
         found.append((keypoint_evaluator(name, detector.oks_sigmas), keypoint_metrics))
     if detector.semantic and split.sem_seg:
         found.append((semantic_evaluator(split, detector.semantic), semantic_metrics))

@@ -13,9 +13,8 @@ from torch import nn
 
 from ablation.config.model import ModelConfig
 from ablation.config.schemas import RunConfig
-from ablation.data import semantic
-from ablation.data.coco.annotations import AnnotationSummary
-from ablation.data.splits import SPLITS, locate
+from ablation.data.dataset import Dataset
+from ablation.data.splits import SPLITS
 from ablation.models import lazy, yacs
 from ablation.models.detector import Detector, SemanticHead
 from ablation.models.levels import Levels
@@ -23,12 +22,13 @@ from ablation.models.locate import config_file, weights_file
 from ablation.records.errors import ConfigError
 
 
-def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
+def build_detector(config: RunConfig, dataset: Dataset) -> Detector:
     """The detector of a run: the model's config and overrides, fitted to the data and the schedule.
 
     Raises:
         ConfigError: a key that the config does not have, a module that cannot be imported, data that do not suit.
     """
+    contents = dataset.split("train").summary
     _import(config.model.imports)
     path = config_file(config.model.config)
     weights = str(weights_file(config.model.weights) or config.model.weights)
@@ -47,12 +47,12 @@ def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
         found = yacs.YacsDetector(node)
     if found.has_keypoints and not contents.keypoints:
         raise ConfigError(
-            f"model={config.model.name} predicts keypoints, and the category of {config.dataset.name} names none. "
+            f"model={config.model.name} predicts keypoints, and the category of {dataset.name} names none. "
             "Give data with keypoints, or another model."
         )
     if found.has_keypoints and not contents.has_keypoints:
         raise ConfigError(
-            f"model={config.model.name} predicts keypoints, and not all objects of {config.dataset.name} have them. "
+            f"model={config.model.name} predicts keypoints, and not all objects of {dataset.name} have them. "
             "Give each its keypoints, zeros where none is labelled, or another model."
         )
     try:
@@ -60,27 +60,27 @@ def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if found.semantic is not None:
-        _check_semantic(config, found, found.semantic)
+        _check_semantic(config.model.name, dataset, found, found.semantic)
     return found
 
 
-def _check_semantic(config: RunConfig, found: Detector, head: SemanticHead) -> None:
+def _check_semantic(model: str, dataset: Dataset, found: Detector, head: SemanticHead) -> None:
     """Refuse data that a head for stuff cannot learn from or be measured on."""
-    model, data = config.model.name, config.dataset.name
+    data = dataset.name
     if head.needs_masks and not found.has_masks:
         raise ConfigError(
             f"model={model} puts masks of objects above the stuff, and {data} has objects without a mask. Give masks "
             "of all objects, or another model."
         )
     for name in SPLITS:
-        split = locate(config.dataset, name)
+        split = dataset.split(name)
         if split.sem_seg is None:
             raise ConfigError(
                 f"model={model} learns semantic labels, and {data} has none. Give dataset=coco_json with "
                 "dataset.train_sem_seg and dataset.test_sem_seg, dataset=coco with dataset.sem_seg=true, or another "
                 "model."
             )
-        values = [value for value in semantic.scan_labels(split).values if value != head.ignore_value]
+        values = [value for value in split.label_scan.values if value != head.ignore_value]
         if values and max(values) >= head.classes:
             raise ConfigError(
                 f"model={model} labels {head.classes} classes, 0 to {head.classes - 1} (and {head.ignore_value} for "

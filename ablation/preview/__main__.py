@@ -53,17 +53,18 @@ def preview(
     """
     from rich.console import Console
 
-    from ablation.data.survey import survey
+    from ablation.data.build import build_dataset
     from ablation.sweep.identity import identify
 
     config = with_noise_in_evaluation(compose_config(overrides))
-    survey(config.dataset)
-    folder = out or Path(config.sweep.root) / "preview" / identify(config).run_id
+    dataset = build_dataset(config.dataset)
+    dataset.survey()
+    folder = out or Path(config.sweep.root) / "preview" / identify(config, dataset).run_id
     _quieten()
     from ablation.preview import figure as panels
     from ablation.preview.compare import observe
 
-    observation = observe(config, image)
+    observation = observe(config, dataset, image)
     pixels = panels.rendered(
         panels.figure(observation, _heading(config, observation.name), _formula(config), min_score)
     )

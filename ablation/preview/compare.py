@@ -21,9 +21,8 @@ from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.dataset import Dataset
 from ablation.data.loaders import Mapper, register
-from ablation.data.splits import locate, prepare
 from ablation.models.build import bottom_up, build_detector, noise_levels
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights
@@ -69,7 +68,7 @@ class Observation:
     comparison: Comparison
 
 
-def observe(config: RunConfig, file: Path | None = None) -> Observation:
+def observe(config: RunConfig, dataset: Dataset, file: Path | None = None) -> Observation:
     """Build the model of a configuration and show it an image, by default the first with objects of the test split.
 
     An image of the split meets the noise that an evaluation gives it; a file, one drawn from its own name.
@@ -77,19 +76,17 @@ def observe(config: RunConfig, file: Path | None = None) -> Observation:
     Raises:
         AblationError: the image, the weights or the data cannot be read, or the noise never acts.
     """
-    prepare(config.dataset)
-    contents = check_annotations_file(locate(config.dataset, "train"))
-    detector = build_detector(config, contents)
-    entry = _first_with_objects(config) if file is None else {"file_name": str(file), "image_id": file.name}
-    image, inputs = _read(
-        detector.mapper(register(locate(config.dataset, "test")), augmented=False, annotated=False), entry
-    )
+    dataset.prepare()
+    detector = build_detector(config, dataset)
+    name = register(dataset.split("test"))
+    entry = _first_with_objects(name) if file is None else {"file_name": str(file), "image_id": file.name}
+    image, inputs = _read(detector.mapper(name, augmented=False, annotated=False), entry)
     torch.set_num_threads(config.sweep.threads)
     seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
     model = detector.build()
     load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)
     comparison = compare(model.eval(), inputs, config.noise)
-    classes = tuple(name for _, name in contents.categories)
+    classes = tuple(name for _, name in dataset.split("train").summary.categories)
     return Observation(image, Path(entry["file_name"]).name, classes, comparison)
 
 
@@ -178,8 +175,8 @@ def _channel_rms(x: Tensor) -> Map:
     return rms
 
 
-def _first_with_objects(config: RunConfig) -> dict[str, Any]:
-    entries: list[dict[str, Any]] = DatasetCatalog.get(register(locate(config.dataset, "test")))
+def _first_with_objects(name: str) -> dict[str, Any]:
+    entries: list[dict[str, Any]] = DatasetCatalog.get(name)
     return next((entry for entry in entries if entry["annotations"]), entries[0])
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ablation.config.keys import flatten
 from ablation.config.noise import Phase
 from ablation.config.schemas import RunConfig
-from ablation.data.splits import fingerprint
+from ablation.data.dataset import Dataset
 from ablation.models.locate import model_fingerprint
 
 
@@ -35,7 +35,7 @@ class Identity:
     data: str
 
 
-def identify(config: RunConfig) -> Identity:
+def identify(config: RunConfig, dataset: Dataset) -> Identity:
     """Compute the ids of a configuration.
 
     Raises:
@@ -46,14 +46,14 @@ def identify(config: RunConfig) -> Identity:
     training_content = {
         "model": model_fingerprint(config.model),
         "schedule": config.schedule.model_dump(exclude_none=True, exclude=default_keys),
-        "data": fingerprint(config.dataset, "train"),
+        "data": dataset.fingerprint("train"),
         "seed": config.seed,
         "noise": _noise_content(config, "train"),
     }
     training_id = f"{_slug(config, noise.acts('train'))}-{_digest(training_content)}"
     run_content: dict[str, Any] = {
         "training": training_id,
-        "data": fingerprint(config.dataset, "test"),
+        "data": dataset.fingerprint("test"),
         "noise": _noise_content(config, "eval"),
     }
     if config.evaluation.noise_grid.sigmas:

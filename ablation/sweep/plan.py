@@ -12,7 +12,8 @@ from typing import Any
 from ablation.config.base import NAME_LENGTH
 from ablation.config.keys import flatten
 from ablation.config.schemas import RunConfig, validate_config
-from ablation.data.survey import Survey, survey
+from ablation.data.build import DatasetCache
+from ablation.data.survey import Survey
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
@@ -177,9 +178,10 @@ def make_plan(requested: Iterable[RequestedCell]) -> Plan:
     cells: list[PlannedCell] = []
     invalid: list[InvalidCell] = []
     surveys: dict[str, Survey] = {}
+    datasets = DatasetCache()
     for one in requested:
         try:
-            cells.append(_plan_cell(one, surveys))
+            cells.append(_plan_cell(one, datasets, surveys))
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
@@ -195,13 +197,14 @@ def first_reasons(invalid: Sequence[InvalidCell], limit: int = 3) -> str:
     return "\n".join(reasons)
 
 
-def _plan_cell(requested: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
+def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[str, Survey]) -> PlannedCell:
     config = validate_config(requested.composed)
-    found = survey(config.dataset)
-    check_corruptions(config)
-    ids = identify(config)
+    dataset = datasets.build(config.dataset)
+    found = dataset.survey()
+    check_corruptions(config, dataset)
+    ids = identify(config, dataset)
     if found is not None:
-        surveys[config.dataset.name] = found
+        surveys[dataset.name] = found
     noise = config.noise.build()
     flat = flatten({k: v for k, v in requested.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.

@@ -19,8 +19,7 @@ from detectron2.utils import comm
 from torch import distributed
 
 from ablation.config.schemas import RunConfig, validate_config
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.splits import locate
+from ablation.data.build import build_dataset
 from ablation.models.build import build_detector, resolve_device
 from ablation.models.weights import save_weights
 from ablation.processes import launch
@@ -101,7 +100,8 @@ def train_rank(rank: int, composed: Mapping[str, Any], folder: Path, count: int,
     backend = "nccl" if resolve_device(config.sweep.device) == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=address, world_size=count, rank=rank, timeout=_TIMEOUT)
     comm.create_local_process_group(count)
-    training = Training(config, build_detector(config, check_annotations_file(locate(config.dataset, "train"))), paths)
+    dataset = build_dataset(config.dataset)
+    training = Training(config, dataset, build_detector(config, dataset), paths)
     model = training.run()
     if rank == 0:
         save_weights(model, paths.weights)

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ablation.config.schemas import RunConfig, SweepConfig
+from ablation.data.dataset import Dataset
 from ablation.data.loaders import register, train_batches
-from ablation.data.splits import locate
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights, save_weights
@@ -51,7 +51,7 @@ class Training:
         least_validation_loss: that of the best weights so far; infinite if it was never computed.
     """
 
-    def __init__(self, config: RunConfig, detector: Detector, paths: TrainingPaths) -> None:
+    def __init__(self, config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths) -> None:
         self._paths = paths
         seed_all_rng(config.seed + comm.get_rank())
         # The order of construction is that of DefaultTrainer, so that the random draws are the same.
@@ -62,7 +62,7 @@ class Training:
         self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
         state = load_checkpoint(paths.checkpoint)
         self.iterations = state["iteration"] if state else 0
-        name = register(locate(config.dataset, "train"))
+        name = register(dataset.split("train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
         batches = train_batches(detector.feed, mapper, name, self.iterations)
         kind = AMPTrainer if detector.is_amp else SimpleTrainer
@@ -76,6 +76,7 @@ class Training:
         if self.started_from:
             logger.info("Started from %s.", self.started_from)
         self._config = config
+        self._dataset = dataset
         self._detector = detector
         self._stop_request = _StopRequest()
         self.losses: dict[str, float] = {}
@@ -153,7 +154,7 @@ class Training:
 
         The split is that of the run that trains; other runs that share the training compute none.
         """
-        return ValidationLoss(self._detector, locate(self._config.dataset, "test"), self._config.evaluation.batch_size)
+        return ValidationLoss(self._detector, self._dataset.split("test"), self._config.evaluation.batch_size)
 
     def _validation_hook(self, period: int) -> Validation:
         compute = self.validation_loss()

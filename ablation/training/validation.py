@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from ablation.data.coco.annotations import Split, check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
+from ablation.data.splits import Split
 from ablation.models.detector import Detector
 from ablation.records.errors import ConfigError
 
@@ -49,7 +49,7 @@ class ValidationLoss:
 
 
 def _check(detector: Detector, split: Split) -> None:
-    contents = check_annotations_file(split)
+    contents = split.summary
     needs = {
         "masks": detector.has_masks and not contents.has_masks,
         "keypoints": detector.has_keypoints and not contents.has_keypoints,

@@ -21,11 +21,10 @@ from pycocotools.coco import COCO
 
 from ablation.config.dataset import CocoJsonConfig, ShapesConfig
 from ablation.config.schemas import validate_config
-from ablation.data.coco import annotations, segmentations
-from ablation.data.coco.annotations import Split, check_annotations_file
-from ablation.data.images import scan_images
+from ablation.data.build import build_dataset
+from ablation.data.coco import segmentations
 from ablation.data.shapes import generate as shapes
-from ablation.data.splits import check_categories, fingerprint, locate, prepare
+from ablation.data.splits import Split
 from ablation.records.errors import DataError
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +38,7 @@ def _split(folder):
 
 def _refusal(split):
     with pytest.raises(DataError) as refused:
-        check_annotations_file(split)
+        _ = split.summary
     return str(refused.value)
 
 
@@ -52,16 +51,16 @@ def _drop(section, index, key):
 
 
 def test_a_valid_split_is_counted(coco_folder):
-    contents = check_annotations_file(_split(coco_folder(images=3)))
+    contents = _split(coco_folder(images=3)).summary
     assert (contents.images, contents.instances, contents.categories) == (3, 6, ((1, "square"), (7, "box")))
     assert contents.has_masks and not contents.has_rle
 
 
 def test_crowds_decide_nothing_about_masks(coco_folder):
     crowd = {"iscrowd": 1, "segmentation": {"size": [64, 64], "counts": [0, 64 * 64]}}
-    assert not check_annotations_file(_split(coco_folder("polygons", edit=_set("annotations", 0, **crowd)))).has_rle
+    assert not _split(coco_folder("polygons", edit=_set("annotations", 0, **crowd))).summary.has_rle
     boxes = coco_folder("boxes", edit=lambda data: [a.update(segmentation=[]) for a in data["annotations"][1:]])
-    assert not check_annotations_file(_split(boxes)).has_masks
+    assert not _split(boxes).summary.has_masks
 
 
 def test_splits_with_other_categories_are_refused(compose, coco_folder):
@@ -72,20 +71,20 @@ def test_splits_with_other_categories_are_refused(compose, coco_folder):
         for split, where in (("train", folder), ("test", other))
         for what, file in (("json", f"{split}.json"), ("images", "images"))
     ]
-    dataset = validate_config(compose("dataset=coco_json", *given)).dataset
+    dataset = build_dataset(validate_config(compose("dataset=coco_json", *given)).dataset)
     with pytest.raises(DataError, match=r"differ \(id 7 is 'box' in one, 'bin' in the other\)\. Detections"):
-        check_categories(dataset)
+        dataset.survey()
 
 
 def test_boxes_alone_are_a_data_set_without_masks(coco_folder):
     folder = coco_folder(edit=lambda data: [a.pop("segmentation") for a in data["annotations"]])
-    assert not check_annotations_file(_split(folder)).has_masks
+    assert not _split(folder).summary.has_masks
 
 
 @pytest.mark.parametrize("counts", [[0, 64 * 64], compressed])
 def test_run_lengths_are_masks(coco_folder, counts):
     folder = coco_folder(edit=_set("annotations", 0, segmentation={"size": [64, 64], "counts": counts}))
-    contents = check_annotations_file(_split(folder))
+    contents = _split(folder).summary
     assert contents.has_masks and contents.has_rle
 
 
@@ -94,14 +93,14 @@ MALFORMED = [
     (lambda d: d.update(images={}), "'images' must be a list of objects, got an object. Give a file in COCO format."),
     (lambda d: d.update(annotations=[1]), "'annotations' must be a list of objects, got a list. Give a file in"),
     (lambda d: d.update(categories=None), "'categories' must be a list of objects, got null. Give a file in COCO"),
-    (lambda d: d.update(images=[]), "holds no images. Give a file with at least one."),
-    (lambda d: d.update(annotations=[]), "holds no annotations. Give a file with at least one."),
-    (lambda d: d.update(categories=[]), "holds no categories. Give a file with at least one."),
+    (lambda d: d.update(images=[]), "contains no images. Give a file with at least one."),
+    (lambda d: d.update(annotations=[]), "contains no annotations. Give a file with at least one."),
+    (lambda d: d.update(categories=[]), "contains no categories. Give a file with at least one."),
     (_drop("images", 0, "id"), "an entry of image has no integer id, got None."),
     (_set("images", 0, id="1"), "an entry of image has no integer id, got '1'."),
     (_set("images", 0, id=True), "an entry of image has no integer id, got True."),
     (_set("images", 0, id=2**70), f"an entry of image has no integer id, got {2**70}."),
-    (_set("images", 1, id=1), "image id 1 stands there more than once (1 such ids)."),
+    (_set("images", 1, id=1), "image id 1 occurs more than once (1 such ids)."),
     (_drop("images", 0, "file_name"), "image 1 has no file_name, got None."),
     (_set("images", 0, file_name=7), "image 1 has no file_name, got 7."),
     (_set("images", 0, file_name="none.png"), "1 of 2 images of"),
@@ -113,9 +112,9 @@ MALFORMED = [
     (_set("images", 0, height=64.5), "image 1 must have a height in pixels > 0, got 64.5."),
     (_drop("images", 0, "height"), "image 1 must have a height in pixels > 0, got None."),
     (_set("categories", 0, name=None), "category 1 has no name, got None."),
-    (_set("categories", 1, id=1), "category id 1 stands there more than once (1 such ids)."),
+    (_set("categories", 1, id=1), "category id 1 occurs more than once (1 such ids)."),
     (_drop("annotations", 0, "id"), "an entry of annotation has no integer id, got None."),
-    (_set("annotations", 1, id=1), "annotation id 1 stands there more than once (1 such ids)."),
+    (_set("annotations", 1, id=1), "annotation id 1 occurs more than once (1 such ids)."),
     (_set("annotations", 0, image_id=9), "annotation 1 belongs to image_id 9, which is not among the images."),
     (_set("annotations", 0, image_id=[1]), "annotation 1 belongs to image_id [1], which is not among the images."),
     (_set("annotations", 0, category_id=2), "annotation 1 has category_id 2, which is not a category."),
@@ -166,20 +165,20 @@ MALFORMED = [
     ),
     (
         _set("annotations", 0, ignore=1),
-        "annotation 1 has ignore=1, which detectron2 refuses (iscrowd: 1 is)",
+        "annotation 1 has ignore=1, which detectron2 refuses; use iscrowd=1.",
     ),
     (
         lambda d: [a.update(bbox=[0.1, 0.2, 0.5, 0.5]) for a in d["annotations"]],
-        "every bbox lies within one pixel; they are pixels, not shares of the image.",
+        "every bbox lies within one pixel; boxes must be in pixels, not fractions of the image.",
     ),
     (
         lambda d: [a.update(iscrowd=1) for a in d["annotations"]],
-        "holds no object to learn from: every one is a crowd or has a box without an area in its image. Give a file "
-        "with at least one.",
+        "contains no object to learn from: each is a crowd or has a box without an area in its image. Give a file with "
+        "at least one.",
     ),
     (
         lambda d: [a.update(bbox=[70, 70, 9, 9]) for a in d["annotations"]],
-        "holds no object to learn from: every one is a crowd or has a box without an area in its image.",
+        "contains no object to learn from: each is a crowd or has a box without an area in its image.",
     ),
     (
         _set("annotations", 0, keypoints=[1, 2]),
@@ -218,8 +217,8 @@ def test_a_malformed_file_is_refused_with_its_place_and_the_value(coco_folder, e
     assert len(refusal.splitlines()) == 1
     asked = _coco(split.annotations.parent, ["box"])
     with pytest.raises(DataError):
-        prepare(asked)
-    assert not Path(asked.folder).exists()
+        asked.prepare()
+    assert not Path(asked.config.folder).exists()
 
 
 @pytest.mark.parametrize(
@@ -291,8 +290,8 @@ def _never_surprises(folder, data):
     split = Split(folder / f"{next(_numbers)}.json", folder / "images")
     split.annotations.write_text(json.dumps(data))
     try:
-        contents = check_annotations_file(split)
-        scan_images(split)
+        contents = split.summary
+        _ = split.image_scan
     except DataError as error:
         str(error).encode()
         assert "\n" not in str(error)
@@ -368,12 +367,12 @@ def test_keypoints_are_carried_through_a_class_subset(coco_folder):
 
     folder = coco_folder(edit=edit)
     dataset = _coco(folder, ["box"])
-    prepare(dataset)
-    split = locate(dataset, "train")
+    dataset.prepare()
+    split = dataset.split("train")
     given_, kept = (json.loads(path.read_text()) for path in (folder / "train.json", split.annotations))
     assert kept["categories"] == given_["categories"][1:]
     assert kept["annotations"] == [a for a in given_["annotations"] if "keypoints" in a]
-    contents = check_annotations_file(split)
+    contents = split.summary
     assert contents.keypoints == ("left_eye", "nose", "right_eye")
     assert contents.flips == (("left_eye", "right_eye"),)
     assert contents.remarks == ()
@@ -382,7 +381,7 @@ def test_keypoints_are_carried_through_a_class_subset(coco_folder):
 def _coco(folder, classes=None):
     train, images = str(folder / "train.json"), str(folder / "images")
     test = str(folder / "test.json")
-    return CocoJsonConfig(
+    config = CocoJsonConfig(
         name="n",
         type="coco_json",
         train_json=train,
@@ -398,18 +397,18 @@ def _coco(folder, classes=None):
         draw_seed=0,
         folder=str(folder / "cache"),
     )
+    return build_dataset(config)
 
 
 def test_the_fingerprint_follows_annotations_and_images_and_not_the_place(coco_folder):
     one, moved = coco_folder("one"), coco_folder("moved")
-    before = fingerprint(_coco(one), "train")
-    assert fingerprint(_coco(moved), "train") == before
+    before = _coco(one).fingerprint("train")
+    assert _coco(moved).fingerprint("train") == before
     edited = coco_folder("edited", edit=_set("annotations", 0, bbox=[8, 8, 31, 31]))
-    assert fingerprint(_coco(edited), "train") != before
+    assert _coco(edited).fingerprint("train") != before
     with (one / "images" / "1.png").open("ab") as image:
         image.write(b"more")
-    annotations._check.cache_clear()  # image files are looked at once per process and annotation file
-    assert fingerprint(_coco(one), "train") != before
+    assert _coco(one).fingerprint("train") != before
 
 
 @pytest.fixture
@@ -431,87 +430,86 @@ def coco_tree(coco_folder, tmp_path):
 
 
 def _unpacked(compose, root, *overrides):
-    return validate_config(
-        compose("dataset=coco", f"dataset.root={root}", f"sweep.root={root}/sweeps", *overrides)
-    ).dataset
+    keys = ["dataset=coco", f"dataset.root={root}", f"sweep.root={root}/sweeps", *overrides]
+    return build_dataset(validate_config(compose(*keys)).dataset)
 
 
 def test_coco_as_it_is_unpacked_is_a_data_set(compose, coco_tree):
     dataset = _unpacked(compose, coco_tree)
-    check_categories(dataset)
-    prepare(dataset)
-    contents = check_annotations_file(locate(dataset, "test"))
+    dataset.survey()
+    dataset.prepare()
+    contents = dataset.split("test").summary
     assert (contents.images, contents.instances, contents.has_masks, contents.has_rle) == (3, 4, True, True)
-    assert locate(dataset, "test").images == coco_tree / "val2017"
+    assert dataset.split("test").images == coco_tree / "val2017"
 
 
 def test_a_class_subset_is_that_of_pycocotools(compose, coco_tree):
     dataset = _unpacked(compose, coco_tree, "dataset.classes=[box]")
-    prepare(dataset)
-    split = locate(dataset, "train")
+    dataset.prepare()
+    split = dataset.split("train")
     whole, subset = COCO(coco_tree / "annotations" / "instances_train2017.json"), COCO(split.annotations)
     ids = whole.getAnnIds(catIds=whole.getCatIds(catNms=["box"]))
     assert subset.loadAnns(subset.getAnnIds()) == whole.loadAnns(ids)
     assert subset.getImgIds() == whole.getImgIds()
-    assert check_annotations_file(split).categories == ((7, "box"),)
+    assert split.summary.categories == ((7, "box"),)
 
 
 def test_a_class_subset_is_another_data_set_and_known_before_it_is_made(coco_folder):
     folder = coco_folder()
-    assert fingerprint(_coco(folder, ["box"]), "train") != fingerprint(_coco(folder), "train")
+    assert _coco(folder, ["box"]).fingerprint("train") != _coco(folder).fingerprint("train")
     assert not (folder / "cache").exists()
 
 
 def test_a_class_that_is_none_is_refused_with_those_that_are(coco_folder):
     with pytest.raises(DataError, match=r"dataset\.classes: 'bux' is not a category of .*Available: box, square\."):
-        check_categories(_coco(coco_folder(), ["bux"]))
+        _coco(coco_folder(), ["bux"]).survey()
 
 
 def _generated(folder, **changes):
     keys = {"seed": 0, "train_size": 3, "test_size": 2, "image_size": 64, **changes}
-    return ShapesConfig(name="shapes", type="shapes", folder=str(folder), **keys)
+    return build_dataset(ShapesConfig(name="shapes", type="shapes", folder=str(folder), **keys))
 
 
 def test_the_fingerprint_of_a_generated_split_needs_no_files_and_follows_what_decides_it(tmp_path):
-    before = {split: fingerprint(_generated(tmp_path), split) for split in ("train", "test")}
+    before = {split: _generated(tmp_path).fingerprint(split) for split in ("train", "test")}
     assert list(tmp_path.iterdir()) == []
     assert before["train"] != before["test"]
-    assert fingerprint(_generated(tmp_path / "elsewhere"), "train") == before["train"]
-    assert fingerprint(_generated(tmp_path, test_size=9), "train") == before["train"]
-    assert fingerprint(_generated(tmp_path, train_size=9), "test") == before["test"]
+    assert _generated(tmp_path / "elsewhere").fingerprint("train") == before["train"]
+    assert _generated(tmp_path, test_size=9).fingerprint("train") == before["train"]
+    assert _generated(tmp_path, train_size=9).fingerprint("test") == before["test"]
     for change in ({"seed": 1}, {"train_size": 4}, {"image_size": 96}):
-        assert fingerprint(_generated(tmp_path, **change), "train") != before["train"]
+        assert _generated(tmp_path, **change).fingerprint("train") != before["train"]
 
 
 def test_the_generated_set_is_coco(tmp_path):
-    config = _generated(tmp_path)
-    prepare(config)
-    assert check_annotations_file(locate(config, "train")).images == 3
-    assert check_annotations_file(locate(config, "test")).images == 2
+    dataset = _generated(tmp_path)
+    dataset.prepare()
+    assert dataset.split("train").summary.images == 3
+    assert dataset.split("test").summary.images == 2
 
 
 def test_the_generated_set_is_made_once(tmp_path):
-    config = _generated(tmp_path)
-    prepare(config)
-    before = locate(config, "train").annotations.stat().st_mtime_ns
-    prepare(config)
-    assert locate(config, "train").annotations.stat().st_mtime_ns == before
+    dataset = _generated(tmp_path)
+    dataset.prepare()
+    before = dataset.split("train").annotations.stat().st_mtime_ns
+    dataset.prepare()
+    assert dataset.split("train").annotations.stat().st_mtime_ns == before
 
 
 def test_real_files_need_no_preparation(coco_folder):
     folder = coco_folder()
     before = sorted(folder.rglob("*"))
-    prepare(_coco(folder))
+    _coco(folder).prepare()
     assert sorted(folder.rglob("*")) == before
 
 
 def test_processes_that_want_the_set_at_once_get_the_same_whole_one(tmp_path):
     code = (
-        "import sys; from ablation.config.dataset import ShapesConfig; from ablation.data.splits import *\n"
-        "from ablation.data.coco.annotations import check_annotations_file\n"
+        "import sys; from ablation.config.dataset import ShapesConfig; from ablation.data.build import build_dataset\n"
         "config = ShapesConfig(name='s', type='shapes', seed=0, train_size=40, test_size=5, image_size=64, "
         "folder=sys.argv[1])\n"
-        "sys.stdin.readline(); prepare(config); print(check_annotations_file(locate(config, 'train')).images)"
+        "dataset = build_dataset(config); sys.stdin.readline(); dataset.prepare()\n"
+        "print(dataset.split('train').summary.images)"
     )
     command = [sys.executable, "-c", code, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
@@ -536,22 +534,22 @@ def test_a_crash_in_the_middle_leaves_no_set_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shapes, "generate", crash)
     with pytest.raises(OSError, match="disk full"):
-        prepare(_generated(tmp_path))
+        _generated(tmp_path).prepare()
     assert [path for path in tmp_path.iterdir() if path.is_dir()] == []
     monkeypatch.undo()
-    prepare(_generated(tmp_path))
-    assert check_annotations_file(locate(_generated(tmp_path), "train")).images == 3
+    _generated(tmp_path).prepare()
+    assert _generated(tmp_path).split("train").summary.images == 3
 
 
 def test_what_a_killed_process_left_is_swept_up_by_the_next(tmp_path):
-    config = _generated(tmp_path)
-    name = locate(config, "train").annotations.parent.name
+    dataset = _generated(tmp_path)
+    name = dataset.split("train").annotations.parent.name
     (tmp_path / f".{name}.left").mkdir()
-    prepare(config)
+    dataset.prepare()
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == [name]
 
 
 def test_colleagues_can_read_the_generated_set(tmp_path):
-    config = _generated(tmp_path)
-    prepare(config)
-    assert locate(config, "train").annotations.parent.stat().st_mode & 0o777 == 0o755
+    dataset = _generated(tmp_path)
+    dataset.prepare()
+    assert dataset.split("train").annotations.parent.stat().st_mode & 0o777 == 0o755

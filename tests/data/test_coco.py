@@ -15,10 +15,8 @@ from pycocotools import mask
 from pycocotools.coco import COCO
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import register
-from ablation.data.splits import locate, prepare
-from ablation.data.survey import survey
 from ablation.execute import execute
 from ablation.records.schema import Status
 
@@ -99,7 +97,7 @@ def asked(compose, micro, tmp_path):
 @pytest.mark.parametrize("with_masks", [True, False], ids=["masks", "boxes"])
 def test_a_tree_is_trained_and_tested_on(asked, tree, with_masks):
     composed = asked(tree(with_masks), "noise.sigma=0.5", "noise.when=always")
-    assert survey(validate_config(composed).dataset).remarks == ()
+    assert build_dataset(validate_config(composed).dataset).survey().remarks == ()
     record = execute(composed)
     assert record.status is Status.COMPLETED
     assert {f"bbox/AP-{c['name']}" for c in CATEGORIES} <= set(record.metrics)
@@ -110,9 +108,9 @@ def test_a_part_of_a_tree_is_trained_and_tested_on(asked, tree):
     subset = ["dataset.classes=[brush,car]", "dataset.train_size=4", "dataset.test_size=5", "dataset.draw_seed=1"]
     composed = asked(tree(), *subset, "noise.sigma=0.5")
     record = execute(composed)
-    dataset = validate_config(composed).dataset
-    assert check_annotations_file(locate(dataset, "train")).images == 4
-    assert [name for _, name in check_annotations_file(locate(dataset, "test")).categories] == ["car", "brush"]
+    dataset = build_dataset(validate_config(composed).dataset)
+    assert dataset.split("train").summary.images == 4
+    assert [name for _, name in dataset.split("test").summary.categories] == ["car", "brush"]
     assert {"bbox/AP-car", "bbox/AP-brush"} <= set(record.metrics) and "bbox/AP-bottle" not in record.metrics
 
 
@@ -138,10 +136,10 @@ def _perfect(split, folder):
 
 @pytest.mark.parametrize("classes", ["null", "[brush]", "[bottle,car]"])
 def test_detections_carry_the_category_ids_of_the_file(asked, tree, tmp_path, classes):
-    dataset = validate_config(asked(tree(), f"dataset.classes={classes}")).dataset
-    prepare(dataset)
-    split = locate(dataset, "test")
-    kept = set(dataset.classes or ("car", "bottle", "brush"))
+    dataset = build_dataset(validate_config(asked(tree(), f"dataset.classes={classes}")).dataset)
+    dataset.prepare()
+    split = dataset.split("test")
+    kept = set(dataset.config.classes or ("car", "bottle", "brush"))
     ids = {c["id"] for c in CATEGORIES if c["name"] in kept}
     expected = {(a["image_id"], a["category_id"]) for a in _annotations(True) if a["category_id"] in ids}
     ap, written = _perfect(split, tmp_path)
@@ -150,6 +148,6 @@ def test_detections_carry_the_category_ids_of_the_file(asked, tree, tmp_path, cl
 
 
 def test_the_object_of_id_zero_is_found_too(asked, tree, tmp_path):
-    dataset = validate_config(asked(tree(first=0))).dataset
-    prepare(dataset)
-    assert _perfect(locate(dataset, "test"), tmp_path)[0] == pytest.approx(100)
+    dataset = build_dataset(validate_config(asked(tree(first=0))).dataset)
+    dataset.prepare()
+    assert _perfect(dataset.split("test"), tmp_path)[0] == pytest.approx(100)

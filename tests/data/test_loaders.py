@@ -6,14 +6,14 @@ import pytest
 from PIL import Image
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import Split, check_annotations_file
 from ablation.data.loaders import evaluation_loader, register
+from ablation.data.splits import Split
 from ablation.models.build import build_detector
 
 
 @pytest.fixture
-def sizes(coco_folder):
-    """A split whose images have sizes in turn, and what they are by file name."""
+def sizes(coco_folder, coco_dataset):
+    """A data set whose images have sizes in turn."""
     given = {f"{i}.png": (64, 64) if i % 2 else (96, 48) for i in range(1, 8)}
 
     def edit(data):
@@ -23,21 +23,21 @@ def sizes(coco_folder):
     folder = coco_folder(images=7, edit=edit)
     for name, size in given.items():
         Image.new("RGB", size).save(folder / "images" / name)
-    return Split(folder / "train.json", folder / "images")
+    return coco_dataset(folder)
 
 
 def test_images_of_one_size_share_a_batch_and_none_is_padded(compose, micro, sizes):
-    detector = build_detector(validate_config(compose(*micro)), check_annotations_file(sizes))
-    batches = list(
-        evaluation_loader(detector.mapper(register(sizes), augmented=False, annotated=False), register(sizes), 3)
-    )
+    detector = build_detector(validate_config(compose(*micro)), sizes)
+    name = register(sizes.split("train"))
+    batches = list(evaluation_loader(detector.mapper(name, augmented=False, annotated=False), name, 3))
     assert sorted(image["image_id"] for batch in batches for image in batch) == [1, 2, 3, 4, 5, 6, 7]
     assert [len(batch) for batch in batches] == [3, 1, 3]
     assert all(len({tuple(image["image"].shape) for image in batch}) == 1 for batch in batches)
 
 
 def test_the_same_annotations_with_other_images_are_another_split(sizes, tmp_path):
-    foggy = Split(sizes.annotations, tmp_path / "foggy")
-    shutil.copytree(sizes.images, foggy.images)
-    assert register(sizes) != register(foggy)
-    assert register(sizes) == register(sizes)
+    clear = sizes.split("train")
+    foggy = Split(clear.annotations, tmp_path / "foggy")
+    shutil.copytree(clear.images, foggy.images)
+    assert register(clear) != register(foggy)
+    assert register(clear) == register(clear)

@@ -9,8 +9,8 @@ from detectron2.structures import Boxes, Instances
 from pycocotools import mask as masks
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import Split, check_annotations_file
 from ablation.data.loaders import register
+from ablation.data.splits import Split
 from ablation.evaluation import detectron2_metrics
 from ablation.execute import execute
 from ablation.models.build import build_detector
@@ -99,13 +99,12 @@ def test_the_validation_loss_takes_run_lengths_where_the_training_had_polygons(r
     assert json.loads(metrics.read_text().splitlines()[-1])["validation/loss_mask"] > 0
 
 
-def test_a_lazy_config_takes_run_lengths_of_the_test_images_too(compose, micro, folder):
+def test_a_lazy_config_takes_run_lengths_of_the_test_images_too(compose, micro, folder, coco_dataset):
     _edit(folder, "test", _run_length_encoded)
-    train, test = (Split(folder / f"{split}.json", folder / "images") for split in ("train", "test"))
+    dataset = coco_dataset(folder)
+    test = dataset.split("test")
     config = validate_config(compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py"))
-    mapper = build_detector(config, check_annotations_file(train)).mapper(
-        register(test), augmented=False, annotated=True
-    )
+    mapper = build_detector(config, dataset).mapper(register(test), augmented=False, annotated=True)
     instances = mapper(DatasetCatalog.get(register(test))[0])["instances"]
     assert instances.gt_masks.tensor.any(dim=(1, 2)).all()
 
@@ -166,6 +165,6 @@ def test_keypoints_are_scored_without_the_fields_that_may_be_missing(folder):
     sparse = Split(folder / "sparse.json", folder / "images")
     sparse.annotations.write_text(split.annotations.read_text())
     _edit(folder, "sparse", bare)
-    assert check_annotations_file(sparse).has_keypoints
+    assert sparse.summary.has_keypoints
     assert whole["keypoints/AP"] == pytest.approx(100)
     assert _perfect(sparse) == whole

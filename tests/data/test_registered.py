@@ -12,10 +12,7 @@ import pytest
 from PIL import Image
 
 from ablation.config.schemas import validate_config
-from ablation.data import registered
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.splits import fingerprint, locate, prepare, source_split
-from ablation.data.survey import survey
+from ablation.data.build import build_dataset
 from ablation.execute import execute
 from ablation.processes.launch import preload
 from ablation.records.errors import DataError
@@ -33,7 +30,6 @@ def here(tmp_path, monkeypatch):
         # Of another length each time: Python tells sources of one second apart by their size alone.
         text = f"FOLDER = 'png'\nIMAGES = {images}\nLEFT = {left}\n#{'#' * next(edits)}\n"
         (tmp_path / "my_images.py").write_text(text)
-        registered._refresh.cache_clear()  # as another command does
 
     preload(["ablation.processes.preload"])  # as the pool launcher does; the server then starts a worker in no time
     (tmp_path / "png").mkdir()
@@ -52,18 +48,18 @@ def _asked(compose, *overrides):
 
 @pytest.fixture
 def dataset(compose, here):
-    return lambda *overrides: validate_config(_asked(compose, *overrides)).dataset
+    return lambda *overrides: build_dataset(validate_config(_asked(compose, *overrides)).dataset)
 
 
 def test_the_registered_entries_are_kept_as_coco(dataset):
     made = dataset()
-    told = survey(made)
+    told = made.survey()
     assert told.summary == (
         "2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (none, square), masks, "
         "images of 64 pixels"
     )
     assert told.remarks[0] == "1 of 2 classes have no object to train on: none."
-    data = json.loads(source_split(made, "train").annotations.read_text())
+    data = json.loads(made.source("train").annotations.read_text())
     assert [image["file_name"] for image in data["images"]] == [f"png/{number}.png" for number in range(1, 5)]
     first, second = data["annotations"][:2]
     assert first["bbox"] == [4, 8, 24, 24] and first["category_id"] == 1
@@ -71,32 +67,34 @@ def test_the_registered_entries_are_kept_as_coco(dataset):
     assert first["keypoints"] == [6, 10, 2, -0.5, -0.5, 0] and first["num_keypoints"] == 1
     assert second["segmentation"]["size"] == [64, 64] and isinstance(second["segmentation"]["counts"], str)
     assert second["area"] == 24 * 24
-    contents = check_annotations_file(source_split(made, "train"))
+    contents = made.source("train").summary
     assert (contents.keypoints, contents.flips) == (("left", "right"), (("left", "right"),))
 
 
 def test_planning_imports_nothing_of_the_user_here(dataset):
-    survey(dataset())
+    dataset().survey()
     assert not {"registering", "my_images"} & set(sys.modules)
 
 
 def test_what_is_registered_decides_the_fingerprint_and_is_asked_for_by_each_command(dataset, here):
     made = dataset()
-    survey(made)
-    before, written = fingerprint(made, "train"), source_split(made, "train").annotations.stat().st_mtime_ns
+    made.survey()
+    before, written = made.fingerprint("train"), made.source("train").annotations.stat().st_mtime_ns
     here()
-    survey(made)
-    assert fingerprint(made, "train") == before
-    assert source_split(made, "train").annotations.stat().st_mtime_ns == written
+    made = dataset()  # as another command does
+    made.survey()
+    assert made.fingerprint("train") == before
+    assert made.source("train").annotations.stat().st_mtime_ns == written
     here(left=6)
-    survey(made)
-    assert fingerprint(made, "train") != before
+    made = dataset()
+    made.survey()
+    assert made.fingerprint("train") != before
 
 
 def test_a_run_of_its_own_makes_what_no_plan_has_made(dataset):
     made = dataset()
-    prepare(made)
-    train, test = (check_annotations_file(locate(made, split)) for split in ("train", "test"))
+    made.prepare()
+    train, test = (made.split(split).summary for split in ("train", "test"))
     assert not set(train.entries) & set(test.entries)
 
 
@@ -143,12 +141,12 @@ def test_a_registered_set_is_trained_and_tested_on(compose, micro, here):
 )
 def test_what_cannot_be_had_is_refused_with_the_key(dataset, overrides, message):
     with pytest.raises(DataError) as refused:
-        survey(dataset(*overrides))
+        dataset(*overrides).survey()
     assert str(refused.value).startswith(message)
     assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_module_that_ends_the_process_is_a_message(dataset, tmp_path):
     (tmp_path / "leaving.py").write_text("import sys; sys.exit(3)")
-    with pytest.raises(DataError, match=r"^What dataset\.imports=\['leaving'\] registers cannot be read and kept in "):
-        survey(dataset("dataset.imports=[leaving]", "dataset.test_share=0.5"))
+    with pytest.raises(DataError, match=r"^What dataset\.imports=\['leaving'\] registers cannot be exported to "):
+        dataset("dataset.imports=[leaving]", "dataset.test_share=0.5").survey()

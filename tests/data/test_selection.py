@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.selection import sample_ids
-from ablation.data.splits import fingerprint, locate, prepare
-from ablation.data.survey import survey
+from ablation.data.build import build_dataset
+from ablation.data.sampling import sample_ids
 from ablation.records.errors import DataError
 from ablation.sweep.identity import identify
 
@@ -25,7 +23,8 @@ def dataset(compose, coco_folder):
 
     def of(*overrides, place=folder):
         files = [f"dataset.train_json={place}/train.json", f"dataset.train_images={place}/images"]
-        return validate_config(compose("dataset=coco_json", *files, f"dataset.folder={place}/kept", *overrides)).dataset
+        keys = ["dataset=coco_json", *files, f"dataset.folder={place}/kept", *overrides]
+        return build_dataset(validate_config(compose(*keys)).dataset)
 
     return of
 
@@ -36,8 +35,8 @@ def images(dataset):
 
     def of(*overrides):
         made = dataset(*overrides)
-        prepare(made)
-        return [set(COCO(locate(made, split).annotations).getImgIds()) for split in ("train", "test")]
+        made.prepare()
+        return [set(COCO(made.split(split).annotations).getImgIds()) for split in ("train", "test")]
 
     return of
 
@@ -84,21 +83,21 @@ def test_classes_and_draw_change_nothing_in_each_other(images, dataset):
     plain = images("dataset.test_share=0.5", "dataset.train_size=6")
     subset = ("dataset.test_share=0.5", "dataset.train_size=6", "dataset.classes=[box]")
     assert images(*subset) == plain
-    made, whole = dataset(*subset), COCO(dataset("dataset.test_share=0.5").train_json)
-    kept = COCO(locate(made, "train").annotations)
+    made, whole = dataset(*subset), COCO(dataset("dataset.test_share=0.5").config.train_json)
+    kept = COCO(made.split("train").annotations)
     ids = whole.getAnnIds(imgIds=sorted(plain[0]), catIds=whole.getCatIds(catNms=["box"]))
     assert kept.loadAnns(kept.getAnnIds()) == whole.loadAnns(ids)
 
 
 def test_all_images_are_the_file_itself(dataset):
     made = dataset("dataset.test_share=0.5", "dataset.train_size=20")
-    assert fingerprint(made, "train") == fingerprint(dataset("dataset.test_share=0.5"), "train")
+    assert made.fingerprint("train") == dataset("dataset.test_share=0.5").fingerprint("train")
 
 
 def test_the_same_images_are_the_same_data_wherever_they_are(dataset, coco_folder):
     asked = ("dataset.test_share=0.3", "dataset.test_size=5")
     moved = dataset(*asked, place=coco_folder("moved", images=40))
-    assert fingerprint(moved, "test") == fingerprint(dataset(*asked), "test")
+    assert moved.fingerprint("test") == dataset(*asked).fingerprint("test")
 
 
 def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
@@ -108,7 +107,8 @@ def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
     model = [override for override in micro if not override.startswith("dataset.")]
 
     def of(*overrides):
-        return identify(validate_config(compose(*model, "dataset=coco_json", *files, *overrides)))
+        config = validate_config(compose(*model, "dataset=coco_json", *files, *overrides))
+        return identify(config, build_dataset(config.dataset))
 
     plain, train, test = of(), of("dataset.train_size=5"), of("dataset.test_size=5")
     assert of("dataset.train_size=10") == of("dataset.draw_seed=3") == plain
@@ -120,7 +120,7 @@ def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
 def test_what_is_derived_is_written_once_and_whole(dataset, images):
     asked = ("dataset.test_share=0.2", "dataset.classes=[box]")
     images(*asked)
-    files = [locate(dataset(*asked), split).annotations for split in ("train", "test")]
+    files = [dataset(*asked).split(split).annotations for split in ("train", "test")]
     before = [file.stat().st_mtime_ns for file in files]
     images(*asked)
     assert [file.stat().st_mtime_ns for file in files] == before
@@ -131,10 +131,10 @@ def test_a_crash_while_writing_leaves_no_annotations_behind(dataset, monkeypatch
     made = dataset("dataset.test_share=0.2")
     with monkeypatch.context() as patched, pytest.raises(OSError, match="disk full"):
         patched.setattr("ablation.records.atomic.os.fsync", lambda _: (_ for _ in ()).throw(OSError("disk full")))
-        prepare(made)
-    assert not locate(made, "train").annotations.exists()
-    prepare(made)
-    assert check_annotations_file(locate(made, "train")).images == 32
+        made.prepare()
+    assert not made.split("train").annotations.exists()
+    made.prepare()
+    assert made.split("train").summary.images == 32
 
 
 def test_annotations_that_count_from_zero_are_renumbered(coco_folder, dataset):
@@ -146,8 +146,8 @@ def test_annotations_that_count_from_zero_are_renumbered(coco_folder, dataset):
 
     folder = coco_folder("zero", edit=from_zero)
     made = dataset(f"dataset.test_json={folder}/test.json", f"dataset.test_images={folder}/images", place=folder)
-    prepare(made)
-    ids = [a["id"] for a in json.loads(locate(made, "train").annotations.read_text())["annotations"]]
+    made.prepare()
+    ids = [a["id"] for a in json.loads(made.split("train").annotations.read_text())["annotations"]]
     assert ids == [4, 1, 2, 3]
 
 
@@ -165,23 +165,23 @@ def test_annotations_that_count_from_zero_are_renumbered(coco_folder, dataset):
         ),
         (
             ("dataset.test_share=0.01",),
-            "dataset.test_share=0.01 of 40 images leaves 40 to train on and 0 to test on. Both need one at least: "
+            "dataset.test_share=0.01 of 40 images leaves 40 to train on and 0 to test on. Both need at least one: "
             "choose another share.",
         ),
     ],
 )
 def test_more_than_there_is_is_refused(dataset, overrides, message):
     with pytest.raises(DataError) as refused:
-        survey(dataset(*overrides))
+        dataset(*overrides).survey()
     assert str(refused.value) == message
 
 
 def test_a_draw_without_an_object_is_refused(coco_folder, dataset):
     folder = coco_folder("sparse", images=10, edit=lambda data: data.update(annotations=data["annotations"][:1]))
     with pytest.raises(DataError) as refused:
-        survey(dataset("dataset.test_share=0.5", place=folder))
+        dataset("dataset.test_share=0.5", place=folder).survey()
     assert str(refused.value) in {
-        f"The 5 images to {task} on hold no object of square, box ({folder / 'train.json'}). Take more images, other "
-        "classes or another dataset.draw_seed."
+        f"The 5 images to {task} on contain no object of square, box ({folder / 'train.json'}). Select more images, "
+        "other classes or another dataset.draw_seed."
         for task in ("train", "test")
     }

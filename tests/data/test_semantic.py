@@ -11,11 +11,9 @@ from detectron2.data import DatasetCatalog
 from PIL import Image
 
 from ablation.config.schemas import validate_config
-from ablation.data import semantic, splits
-from ablation.data.coco.annotations import Split, check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import register
-from ablation.data.splits import fingerprint, locate, prepare
-from ablation.data.survey import survey
+from ablation.data.splits import Split
 from ablation.evaluation.detectron2_metrics import semantic_evaluator, semantic_metrics
 from ablation.execute import execute
 from ablation.models.build import build_detector
@@ -110,7 +108,7 @@ def test_a_lazy_panoptic_config_is_the_same_kind_of_model(given, labelled):
     overrides = {"model.sem_seg_head.num_classes": 3, "model.backbone.out_channels": 8}
     composed["model"] |= {"config": "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.py", "overrides": overrides}
     config = validate_config(composed)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    detector = build_detector(config, build_dataset(config.dataset))
     assert (detector.semantic.classes, detector.semantic.ignore_value, detector.semantic.needs_masks) == (3, 255, True)
 
 
@@ -134,35 +132,39 @@ def test_every_image_is_given_its_own_labels(labelled):
     assert register(split) != register(Split(split.annotations, split.images))
 
 
+def _identify(composed):
+    config = validate_config(composed)
+    return identify(config, build_dataset(config.dataset))
+
+
 def test_labels_are_a_part_of_the_identity_only_where_they_are_given(given, labelled):
     folder, moved = labelled(), labelled("moved")
     with_labels, without, elsewhere = (
-        identify(validate_config(composed)) for composed in (given(folder), given(folder, sem_seg=False), given(moved))
+        _identify(composed) for composed in (given(folder), given(folder, sem_seg=False), given(moved))
     )
     assert with_labels == elsewhere
     assert with_labels.training_id != without.training_id
-    dataset = validate_config(given(folder, sem_seg=False)).dataset
-    assert fingerprint(dataset, "train") == check_annotations_file(locate(dataset, "train")).fingerprint
+    dataset = build_dataset(validate_config(given(folder, sem_seg=False)).dataset)
+    assert dataset.fingerprint("train") == dataset.split("train").summary.fingerprint
     with (folder / "labels" / "1.png").open("ab") as file:
         file.write(b"more")
-    semantic._fingerprint.cache_clear()  # files are looked at once per process
-    assert identify(validate_config(given(folder))).training_id != with_labels.training_id
+    assert _identify(given(folder)).training_id != with_labels.training_id
 
 
 def test_a_chosen_part_keeps_its_labels(given, labelled):
     folder = labelled()
-    dataset = validate_config(given(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset
-    prepare(dataset)
-    split = locate(dataset, "train")
+    dataset = build_dataset(validate_config(given(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset)
+    dataset.prepare()
+    split = dataset.split("train")
     assert split.sem_seg == folder / "labels"
     assert len(DatasetCatalog.get(register(split))) == 1
-    assert semantic.scan_labels(split).values == (0, 1, 2, 255)
+    assert split.label_scan.values == (0, 1, 2, 255)
 
 
 def test_coco_as_it_is_unpacked_has_its_labels_beside_the_images(compose):
     def found(sem_seg):
-        dataset = validate_config(compose("dataset=coco", "dataset.root=/c", f"dataset.sem_seg={sem_seg}")).dataset
-        return [splits.source_split(dataset, split).sem_seg for split in ("train", "test")]
+        config = validate_config(compose("dataset=coco", "dataset.root=/c", f"dataset.sem_seg={sem_seg}"))
+        return [build_dataset(config.dataset).source(split).sem_seg for split in ("train", "test")]
 
     assert found("false") == [None, None]
     assert found("true") == [Path("/c/panoptic_stuff_train2017"), Path("/c/panoptic_stuff_val2017")]
@@ -177,8 +179,8 @@ def _save(mode, size=(64, 64)):
     [
         (lambda folder: (folder / "labels" / "2.png").unlink(), r"1 of 2 images of .*train\.json have no semantic"),
         (lambda folder: shutil.rmtree(folder / "labels"), "2 of 2 images of .* have no semantic labels in .*labels"),
-        (lambda folder: (folder / "labels" / "2.png").write_text("x"), r"'2\.png': its labels are no image"),
-        (_save("L", (64, 32)), r"'2\.png': its labels are 64 x 32 pixels, not 64 x 64"),
+        (lambda folder: (folder / "labels" / "2.png").write_text("x"), r"labels of '2\.png': it is no image"),
+        (_save("L", (64, 32)), r"labels of '2\.png': they are 64 x 32 pixels, not 64 x 64"),
         (_save("RGB"), "mode RGB, not L"),
         (_save("P"), "mode P, not L"),
         (_save("I;16"), "mode I;16, not L"),
@@ -189,13 +191,14 @@ def test_labels_that_cannot_be_used_are_refused_before_anything_is_planned(given
     folder = labelled()
     damage(folder)
     with pytest.raises(DataError, match=message):
-        config = validate_config(given(folder))
-        survey(config.dataset)
-        identify(config)
+        build_dataset(validate_config(given(folder)).dataset).survey()
 
 
 def test_the_survey_tells_of_labels(given, labelled):
-    assert "masks and semantic labels of 4 values" in survey(validate_config(given(labelled())).dataset).summary
+    assert (
+        "masks and semantic labels of 4 values"
+        in build_dataset(validate_config(given(labelled())).dataset).survey().summary
+    )
 
 
 @pytest.mark.parametrize(
@@ -219,7 +222,7 @@ def test_both_splits_have_labels_or_none_has(given, labelled, overrides, message
 
 def _refusal(config):
     with pytest.raises(ConfigError) as refused:
-        build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+        build_detector(config, build_dataset(config.dataset))
     return str(refused.value)
 
 
@@ -238,4 +241,4 @@ def test_labels_beyond_the_classes_of_the_model_are_refused(given, labelled):
 
 def test_a_model_without_a_head_for_stuff_takes_no_notice_of_labels(given, labelled):
     config = validate_config(given(labelled(), "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
-    assert build_detector(config, check_annotations_file(locate(config.dataset, "train"))).semantic is None
+    assert build_detector(config, build_dataset(config.dataset)).semantic is None

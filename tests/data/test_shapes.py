@@ -216,7 +216,7 @@ def test_a_bad_spec_is_refused(arguments, message):
 
 
 def test_generating_needs_no_torch():
-    code = "import sys, ablation.datasets.shapes; print('torch' in sys.modules)"
+    code = "import sys, ablation.data.shapes.generate; print('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "False"

@@ -15,10 +15,9 @@ from PIL import Image
 
 from ablation.config.schemas import validate_config
 from ablation.data import images as images_module
-from ablation.data.coco.annotations import Split, check_annotations_file
-from ablation.data.images import scan_images
+from ablation.data.build import build_dataset
 from ablation.data.loaders import register
-from ablation.data.survey import survey
+from ablation.data.splits import Split
 from ablation.models.build import build_detector
 from ablation.records.errors import DataError
 
@@ -35,7 +34,7 @@ def surveyed(compose):
             files.append("dataset.test_share=0.5")
         else:
             files += [f"dataset.test_json={test}/test.json", f"dataset.test_images={test}/images"]
-        return survey(validate_config(compose("dataset=coco_json", *files, *overrides)).dataset)
+        return build_dataset(validate_config(compose("dataset=coco_json", *files, *overrides)).dataset).survey()
 
     return of
 
@@ -43,7 +42,7 @@ def surveyed(compose):
 @pytest.fixture
 def remarks(coco_folder):
     """The remarks on the annotations of a folder of two images with two objects each."""
-    return lambda edit: check_annotations_file(_split(coco_folder(edit=edit))).remarks
+    return lambda edit: _split(coco_folder(edit=edit)).summary.remarks
 
 
 def _split(folder):
@@ -52,7 +51,7 @@ def _split(folder):
 
 def _refusal(folder):
     with pytest.raises(DataError) as refused:
-        scan_images(_split(folder))
+        _ = _split(folder).image_scan
     return str(refused.value)
 
 
@@ -66,7 +65,7 @@ def _rename(data):
 
 
 def test_the_built_in_set_needs_no_survey(compose):
-    assert survey(validate_config(compose()).dataset) is None
+    assert build_dataset(validate_config(compose()).dataset).survey() is None
 
 
 def test_a_sound_data_set_is_counted_and_has_no_remarks(surveyed, coco_folder):
@@ -92,7 +91,7 @@ REMARKS = [
     (_set("annotations", 1, bbox=[70, 8, 9, 9]), "1 of 4 objects have a box without an area in their image: no tra"),
     (
         _set("annotations", 0, bbox=[30, 30, 40, 9], area=300, segmentation=[]),
-        "1 of 4 objects have a box that reaches over the edge of their image: a training sees the part inside (bbox is "
+        "1 of 4 objects have a box that extends beyond their image: a training sees the part inside (bbox is "
         "[x, y, width, height]); the first is annotation 1.",
     ),
     (
@@ -102,7 +101,7 @@ REMARKS = [
     ),
     (
         _set("annotations", 3, segmentation=[[8, 8, 40, 8, 40, 70, 8, 40]]),
-        "1 of 4 objects have a polygon that reaches over the edge of their image: a training sees the part inside; the "
+        "1 of 4 objects have a polygon that extends beyond their image: a training sees the part inside; the "
         "first is annotation 4.",
     ),
     (
@@ -127,8 +126,8 @@ REMARKS = [
     ),
     (
         _set("images", 1, file_name="1.png"),
-        "1 of 1 files stand under several image ids, the first is '1.png': each time only a part of their objects is "
-        "known.",
+        "1 of 1 files have several image ids, the first is '1.png': under each id only a part of their objects "
+        "is known.",
     ),
     (
         _set("images", 1, width=6400),
@@ -155,7 +154,7 @@ def test_edges_are_met_within_a_pixel(remarks):
 
 def test_crowds_are_left_alone(coco_folder):
     crowd = {"iscrowd": 1, "bbox": [0, 0, 99, 99], "segmentation": {"size": [64, 64], "counts": [4096]}}
-    assert check_annotations_file(_split(coco_folder(edit=_set("annotations", 0, **crowd)))).remarks == ()
+    assert _split(coco_folder(edit=_set("annotations", 0, **crowd))).summary.remarks == ()
 
 
 def test_remarks_on_the_annotations_are_in_the_log_of_the_training(coco_folder, caplog):
@@ -171,7 +170,9 @@ def test_classes_without_objects_are_told(surveyed, coco_folder):
 
 def test_a_class_without_an_object_cannot_be_asked_for_alone(surveyed, coco_folder):
     one, two = coco_folder("one"), coco_folder("two", edit=lambda d: d["annotations"].__delitem__(slice(1, None, 2)))
-    with pytest.raises(DataError, match=r"^The 2 images to test on hold no object of box \(.*two/test\.json\)\. Take"):
+    with pytest.raises(
+        DataError, match=r"^The 2 images to test on contain no object of box \(.*two/test\.json\)\. Select"
+    ):
         surveyed(one, two, "dataset.classes=[box]")
 
 
@@ -179,8 +180,8 @@ def test_images_of_both_splits_are_a_leak(surveyed, coco_folder):
     folder = coco_folder()
     (told,) = surveyed(folder, folder).remarks
     assert told == (
-        f"2 of 2 test images are trained on too, the first is {folder / 'images' / '1.png'}: the AP says nothing about "
-        "new images."
+        f"2 of 2 test images are also trained on, the first is {folder / 'images' / '1.png'}: the AP says nothing "
+        "about new images."
     )
 
 
@@ -189,7 +190,7 @@ def test_copies_under_another_name_are_a_leak_and_other_images_are_none(surveyed
     shutil.copy(one / "images" / "2.png", two / "images" / "odd.png")
     Image.effect_noise((64, 64), 60).convert("RGB").save(two / "images" / "2.png")
     (told,) = surveyed(one, two).remarks
-    assert told.startswith(f"1 of 2 test images are trained on too, the first is {two / 'images' / 'odd.png'}: ")
+    assert told.startswith(f"1 of 2 test images are also trained on, the first is {two / 'images' / 'odd.png'}: ")
 
 
 def test_files_that_only_begin_alike_are_no_leak(surveyed, coco_folder):
@@ -202,7 +203,7 @@ def test_files_that_only_begin_alike_are_no_leak(surveyed, coco_folder):
             pixels[0 if image == 1 else -1, -1] = 10 * number + image  # BMP starts with the last row
             Image.fromarray(pixels).save(folder / "images" / f"{image}.png", format="BMP")
         folders.append(folder)
-    looks = [scan_images(_split(folder)).signatures["1.png"] for folder in folders]
+    looks = [_split(folder).image_scan.signatures["1.png"] for folder in folders]
     assert looks[0] == looks[1]
     assert surveyed(*folders).remarks == ()
 
@@ -212,7 +213,7 @@ def test_an_image_that_is_none_is_named(coco_folder):
     (folder / "images" / "odd.png").write_text("not pixels")
     assert _refusal(folder) == (
         f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} cannot be read, the first is 'odd.png': it "
-        "is no image, or of an unknown format. Mend or leave out these files."
+        "is no image, or of an unknown format. Fix or leave out these files."
     )
 
 
@@ -233,16 +234,16 @@ def test_bytes_after_the_end_of_an_image_do_not_matter(coco_folder):
     Image.new("RGB", (64, 64)).save(folder / "images" / "odd.png", format="JPEG")
     with (folder / "images" / "odd.png").open("ab") as file:
         file.write(b"written by a camera")
-    assert scan_images(_split(folder)).remarks == ()
+    assert _split(folder).image_scan.remarks == ()
 
 
 def test_another_size_than_in_the_annotations_is_refused_with_both(coco_folder):
     folder = coco_folder(edit=_rename)
     Image.new("RGB", (48, 64)).save(folder / "images" / "odd.png")
     assert _refusal(folder) == (
-        f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} have another size than in the annotations, "
+        f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} differ in size from their annotations, "
         "the first: 'odd.png' is 48 x 64 pixels, not 64 x 64. detectron2 refuses them: set width and height, and the "
-        "boxes with them, to what the files are."
+        "boxes with them, to those of the files."
     )
 
 
@@ -262,11 +263,11 @@ def test_an_image_with_an_orientation_is_the_size_that_detectron2_reads(coco_fol
     folder = coco_folder(edit=edit)
     _turned(folder / "images" / "odd.jpg", (64, 32), orientation)
     assert read_image(folder / "images" / "odd.jpg", "BGR").shape == (upright[1], upright[0], 3)
-    told = scan_images(_split(folder)).remarks
+    told = _split(folder).image_scan.remarks
     assert told == (
         (
             "1 of 2 images have an EXIF orientation, the first is 'odd.jpg': they are read upright, as a viewer "
-            "shows them, and their annotations must be of that.",
+            "shows them, and their annotations must be for the upright image.",
         )
         if orientation > 1
         else ()
@@ -292,7 +293,7 @@ def test_pixels_of_more_than_eight_bits_are_refused_for_detectron2_would_cut_the
     assert (read_image(folder / "images" / name, "BGR") == 255).mean() > 0.99
     assert _refusal(folder) == (
         f"1 of 2 images of {folder / 'train.json'} in {folder / 'images'} have 16 or 32 bits for each grey value, "
-        f"which detectron2 cuts off at 255; the first is '{name}'. Scale them to 8 bits: one range for all images, "
+        f"which detectron2 clips at 255; the first is '{name}'. Scale them to 8 bits: one range for all images, "
         "such as that of the detector."
     )
 
@@ -301,20 +302,19 @@ def test_colours_of_sixteen_bits_are_read_by_their_upper_eight(coco_folder):
     folder = coco_folder(edit=_rename)
     path = folder / "images" / "odd.png"
     cv2.imwrite(str(path), np.full((64, 64, 3), 0x8123, np.uint16))
-    assert scan_images(_split(folder)).remarks == ()
+    assert _split(folder).image_scan.remarks == ()
     assert set(read_image(path, "BGR").ravel()) == {0x81}
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "LA", "1", "CMYK"])
-def test_every_other_kind_of_pixels_is_mapped_as_colours(compose, micro, coco_folder, mode):
+def test_every_other_kind_of_pixels_is_mapped_as_colours(compose, micro, coco_folder, coco_dataset, mode):
     folder = coco_folder(edit=lambda data: data["images"][0].update(file_name="odd.tiff"))
     Image.linear_gradient("L").resize((64, 64)).convert(mode).save(folder / "images" / "odd.tiff")
-    split = _split(folder)
-    assert scan_images(split).remarks == ()
+    dataset = coco_dataset(folder)
+    split = dataset.split("train")
+    assert split.image_scan.remarks == ()
     name = register(split)
-    mapper = build_detector(validate_config(compose(*micro)), check_annotations_file(split)).mapper(
-        name, augmented=False, annotated=False
-    )
+    mapper = build_detector(validate_config(compose(*micro)), dataset).mapper(name, augmented=False, annotated=False)
     image = mapper(DatasetCatalog.get(name)[0])["image"]
     assert image.shape[0] == 3 and image.min() < 30 and image.max() > 225
 
@@ -323,7 +323,7 @@ def test_several_pages_are_told(coco_folder):
     folder = coco_folder(edit=lambda data: data["images"][0].update(file_name="odd.tiff"))
     page = Image.new("RGB", (64, 64))
     page.save(folder / "images" / "odd.tiff", save_all=True, append_images=[page])
-    assert scan_images(_split(folder)).remarks == (
+    assert _split(folder).image_scan.remarks == (
         "1 of 2 images have several pages, the first is 'odd.tiff': only the first page is read.",
     )
 
@@ -331,7 +331,7 @@ def test_several_pages_are_told(coco_folder):
 def test_a_very_large_set_is_sampled_and_that_is_told(surveyed, coco_folder, monkeypatch):
     monkeypatch.setattr(images_module, "MOST_READ", 3)
     folder = coco_folder(images=8)
-    assert "train.json: 3 of 8 image files were looked into, drawn at random." in surveyed(folder).remarks
+    assert "train.json: 3 of 8 image files were read, sampled at random." in surveyed(folder).remarks
 
 
 def test_five_thousand_headers_are_read_in_seconds(coco_folder):
@@ -346,5 +346,5 @@ def test_five_thousand_headers_are_read_in_seconds(coco_folder):
         shutil.copyfile(folder / "images" / "1.png", folder / "images" / image["file_name"])
     (folder / "train.json").write_text(json.dumps(data))
     started = time.perf_counter()
-    assert scan_images(_split(folder)).read == 5000
+    assert _split(folder).image_scan.read == 5000
     assert time.perf_counter() - started < 30  # 1 s on an idle machine; decoding the pictures would take minutes

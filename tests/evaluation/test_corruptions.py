@@ -12,9 +12,8 @@ from PIL import Image
 
 from ablation.config.evaluation import CORRUPTIONS
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import evaluation_loader, register
-from ablation.data.splits import locate, prepare
 from ablation.evaluation.corruptions import CorruptedMapper, _seed, check_corruptions, corrupt
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.robustness import under_corruption
@@ -60,8 +59,8 @@ def test_images_are_corrupted_differently():
 @pytest.mark.parametrize("colours", ["BGR", "RGB"])
 def test_a_model_sees_the_mapper_applied_to_the_packages_own_image(compose, micro, tmp_path, colours):
     config = validate_config(compose(*micro, f"+model.overrides.INPUT.FORMAT={colours}"))
-    detector = build_detector(config, check_annotations_file(_prepared(config)))
-    mapper = detector.mapper(register(_prepared(config)), augmented=False, annotated=False)
+    detector = build_detector(config, dataset := _prepared(config))
+    mapper = detector.mapper(register(dataset.split("train")), augmented=False, annotated=False)
     Image.fromarray(PHOTO).save(tmp_path / "photo.png")
     entry = {"file_name": str(tmp_path / "photo.png"), "image_id": 7, "height": 64, "width": 48}
     seen = CorruptedMapper(mapper, "brightness", 4)(entry)
@@ -72,14 +71,15 @@ def test_a_model_sees_the_mapper_applied_to_the_packages_own_image(compose, micr
 
 
 def _prepared(config):
-    prepare(config.dataset)
-    return locate(config.dataset, "train")
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    return dataset
 
 
 def test_images_do_not_depend_on_batch_order_or_workers(compose, micro):
     config = validate_config(compose(*micro))
-    detector = build_detector(config, check_annotations_file(_prepared(config)))
-    name = register(locate(config.dataset, "test"))
+    detector = build_detector(config, dataset := _prepared(config))
+    name = register(dataset.split("test"))
     mapper = CorruptedMapper(detector.mapper(name, augmented=False, annotated=False), "glass_blur", 2)
 
     def images(batch_size, workers):
@@ -94,12 +94,12 @@ def test_images_do_not_depend_on_batch_order_or_workers(compose, micro):
 def test_scores_are_those_of_an_evaluation_on_the_corrupted_files(compose, tmp_path):
     common = ["noise.sigma=0", f"dataset.folder={tmp_path}/made"]
     config = validate_config(compose(*common, "dataset.train_size=4", "dataset.test_size=12", *ASKED))
-    detector = build_detector(config, check_annotations_file(_prepared(config)))
+    detector = build_detector(config, dataset := _prepared(config))
     torch.manual_seed(0)
     model = detector.build()
     load_weights(model, detector.weights)  # finds objects, though not yet of the right class
-    found = evaluate(model, config, detector)
-    split = locate(config.dataset, "test")
+    found = evaluate(model, config, dataset, detector)
+    split = dataset.split("test")
     data = json.loads(split.annotations.read_bytes())
     for image in data["images"]:
         photo = read_image(str(split.images / image["file_name"]), "RGB")
@@ -107,7 +107,8 @@ def test_scores_are_those_of_an_evaluation_on_the_corrupted_files(compose, tmp_p
     (tmp_path / "test.json").write_text(json.dumps(data))
     paths = [f"dataset.{s}_json={tmp_path}/test.json" for s in ("train", "test")]
     paths += [f"dataset.{s}_images={tmp_path}" for s in ("train", "test")]
-    of_files = evaluate(model, validate_config(compose("dataset=coco_json", *paths, *common)), detector)
+    config = validate_config(compose("dataset=coco_json", *paths, *common))
+    of_files = evaluate(model, config, build_dataset(config.dataset), detector)
     scores = {(score.corruption, score.severity): score.metrics for score in found.corruptions}
     assert list(scores) == [("gaussian_noise", 1), ("gaussian_noise", 5), ("fog", 1), ("fog", 5)]
     assert scores["fog", 1] == of_files.metrics
@@ -149,14 +150,18 @@ def test_all_are_the_fifteen_at_every_severity(compose, micro):
     assert validate_config(compose(*micro)).evaluation.conditions() == []
 
 
+def _check(config):
+    check_corruptions(config, build_dataset(config.dataset))
+
+
 def test_without_the_package_the_command_is_refused_at_once(compose, micro, monkeypatch):
     def missing(name):
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", missing)
-    check_corruptions(validate_config(compose(*micro)))
+    _check(validate_config(compose(*micro)))
     with pytest.raises(ConfigError, match="needs the package imagecorruptions-imaug"):
-        check_corruptions(validate_config(compose(*micro, *ASKED)))
+        _check(validate_config(compose(*micro, *ASKED)))
 
 
 def test_images_that_are_too_small_are_refused_at_once(compose, micro, coco_folder):
@@ -168,4 +173,4 @@ def test_images_that_are_too_small_are_refused_at_once(compose, micro, coco_fold
     paths = [f"dataset.{s}_json={folder}/{s}.json" for s in ("train", "test")]
     paths += [f"dataset.{s}_images={folder}/images" for s in ("train", "test")]
     with pytest.raises(DataError, match=r"at least 32 x 32 pixels; 1 of .*test.json are smaller, the first is '2.png'"):
-        check_corruptions(validate_config(compose(*own, "dataset=coco_json", *paths, *ASKED)))
+        _check(validate_config(compose(*own, "dataset=coco_json", *paths, *ASKED)))

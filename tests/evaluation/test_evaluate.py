@@ -8,9 +8,8 @@ import torch
 from detectron2.evaluation import COCOEvaluator, inference_on_dataset
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import evaluation_loader, register
-from ablation.data.splits import locate, prepare
 from ablation.evaluation.evaluate import evaluate
 from ablation.execute import execute
 from ablation.models.build import build_detector
@@ -27,17 +26,18 @@ GRID = ["evaluation.noise_grid.sigmas=[0,0.3,1.0]", "evaluation.noise_grid.level
 def world(compose, micro):
     """An untrained model that finds something, and a way to evaluate it with overrides."""
     config = validate_config(compose(*micro))
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     torch.manual_seed(0)
     model = detector.build()
-    return model, detector, lambda *keys: evaluate(model, validate_config(compose(*micro, *keys)), detector)
+    return model, detector, lambda *keys: evaluate(model, validate_config(compose(*micro, *keys)), dataset, detector)
 
 
 def test_the_numbers_are_detectron2s(world, compose, micro):
     model, detector, measure = world
     config = validate_config(compose(*micro))
-    name = register(locate(config.dataset, "test"))
+    name = register(build_dataset(config.dataset).split("test"))
     loader = evaluation_loader(detector.mapper(name, augmented=False, annotated=False), name, 8)
     evaluator = COCOEvaluator(name, ("bbox", "segm"), False, use_fast_impl=False)
     theirs = inference_on_dataset(model.eval(), loader, evaluator)

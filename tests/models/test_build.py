@@ -12,7 +12,6 @@ from detectron2.utils.events import EventStorage
 
 from ablation.config.model import ModelConfig
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.loaders import register
 from ablation.execute import execute
 from ablation.models import yacs
@@ -172,14 +171,14 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
     assert set(record.telemetry) == set(levels.outputs)
 
 
-def test_a_lazy_config_takes_the_schedule(compose, micro):
+def test_a_lazy_config_takes_the_schedule(compose, micro, coco_folder, coco_dataset):
     given = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
     more = ["schedule.weight_decay=0.3", "schedule.clip_norm=1.0", "schedule.amp=true"]
     config = validate_config(
         compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *given, *more)
     )
-    contents = AnnotationSummary("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
-    detector = build_detector(config, contents)
+    boxes = coco_folder(images=8, edit=lambda data: [a.pop("segmentation") for a in data["annotations"]])
+    detector = build_detector(config, coco_dataset(boxes))
     assert (detector.iterations, detector.feed.batch_size, detector.is_amp) == (50, 32, True)
     assert not detector.has_masks
     model = detector.build()
@@ -196,12 +195,12 @@ def test_a_lazy_config_takes_the_schedule(compose, micro):
     assert rates[-1] < 0.001 * rates[5] * 2
 
 
-def test_a_lazy_config_that_takes_boxes_from_masks_takes_boxes_alone(compose, micro, coco_folder):
+def test_a_lazy_config_that_takes_boxes_from_masks_takes_boxes_alone(compose, micro, coco_folder, coco_dataset):
     folder = coco_folder(edit=lambda data: data["annotations"][1].pop("segmentation"))
-    split = Split(folder / "train.json", folder / "images")
+    dataset = coco_dataset(folder)
     config = compose(*micro, "model.config=new_baselines/mask_rcnn_R_50_FPN_100ep_LSJ.py")
-    detector = build_detector(validate_config(config), check_annotations_file(split))
-    name = register(split)
+    detector = build_detector(validate_config(config), dataset)
+    name = register(dataset.split("train"))
     instances = detector.mapper(name, augmented=True, annotated=True)(DatasetCatalog.get(name)[0])["instances"]
     assert not detector.has_masks
     assert instances.has("gt_boxes") and not instances.has("gt_masks")

@@ -8,9 +8,8 @@ import torch
 
 from ablation.config.noise import NoiseScheduleConfig
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import evaluation_loader, register
-from ablation.data.splits import locate, prepare
 from ablation.models.build import build_detector
 from ablation.models.injection import Injection, strength_at
 from ablation.noise.base import rms
@@ -21,11 +20,12 @@ from ablation.records.errors import ConfigError, NoiseNotApplied
 def world(module_compose, micro):
     """A micro model in evaluation mode and a loader of its test images."""
     config = validate_config(module_compose(*micro))
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     torch.manual_seed(0)
     model = detector.build().eval()
-    name = register(locate(config.dataset, "test"))
+    name = register(dataset.split("test"))
     mapper = detector.mapper(name, augmented=False, annotated=False)
     return model, lambda batch_size: evaluation_loader(mapper, name, batch_size)
 

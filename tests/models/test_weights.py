@@ -11,9 +11,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import evaluation_loader, register
-from ablation.data.splits import locate, prepare
 from ablation.execute import execute
 from ablation.models.build import build_detector
 from ablation.models.weights import load_weights
@@ -78,13 +77,14 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path, monkeypatch, kind):
 
 def test_a_checkpoint_of_detectron2_gives_its_own_ap_and_trains_on(compose, micro, tmp_path):
     config = validate_config(compose(*micro))
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     torch.manual_seed(5)
     theirs = detector.build()
     DetectionCheckpointer(theirs, str(tmp_path)).save("theirs")
     path = tmp_path / "theirs.pth"
-    name = register(locate(config.dataset, "test"))
+    name = register(dataset.split("test"))
     loader = evaluation_loader(detector.mapper(name, augmented=False, annotated=False), name, batch_size=1)
     expected = inference_on_dataset(
         theirs.eval(), loader, COCOEvaluator(name, ("bbox", "segm"), False, use_fast_impl=False)

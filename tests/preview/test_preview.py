@@ -16,8 +16,7 @@ from PIL import Image
 
 from ablation import noise
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
-from ablation.data.splits import locate, prepare
+from ablation.data.build import build_dataset
 from ablation.models.build import build_detector
 from ablation.preview import __main__ as preview
 from ablation.preview import figure as panels
@@ -35,13 +34,18 @@ def cell(module_compose, micro):
     return lambda *overrides: preview.with_noise_in_evaluation(validate_config(module_compose(*micro, *overrides)))
 
 
+def _observe(config, file=None):
+    return observe(config, build_dataset(config.dataset), file)
+
+
 @pytest.fixture(scope="module")
 def model(cell):
     """The micro model with random weights, in evaluation mode."""
     config = cell("noise.sigma=0.25")
-    prepare(config.dataset)
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
     torch.manual_seed(0)
-    return build_detector(config, check_annotations_file(locate(config.dataset, "train"))).build().eval()
+    return build_detector(config, dataset).build().eval()
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +58,7 @@ def inputs():
 @pytest.fixture(scope="module")
 def seen(cell):
     """What the preview of gaussian noise on all levels shows."""
-    return observe(cell("noise.sigma=0.25"))
+    return _observe(cell("noise.sigma=0.25"))
 
 
 def _hooks(model):
@@ -132,12 +136,12 @@ def test_hooks_are_removed_when_the_model_fails(model, cell):
 def test_noise_acts_whatever_the_phase_the_probability_and_the_schedule(cell):
     config = cell("noise=dropblock", "noise.params.p=0.1", "noise.probability=0.01", "noise.schedule.shape=linear")
     assert (config.noise.when, config.noise.probability) == ("eval", 1.0)
-    assert {view.telemetry.calls for view in observe(config).comparison.levels} == {1}
+    assert {view.telemetry.calls for view in _observe(config).comparison.levels} == {1}
 
 
 def test_an_image_file_may_be_given(cell, tmp_path):
     Image.new("L", (90, 70), 128).save(tmp_path / "grey.png")
-    seen = observe(cell("noise.sigma=0.25"), tmp_path / "grey.png")
+    seen = _observe(cell("noise.sigma=0.25"), tmp_path / "grey.png")
     assert seen.image.shape == (70, 90, 3)
     assert seen.comparison.clean.image_size == (70, 90)
 
@@ -146,7 +150,7 @@ def test_an_image_file_may_be_given(cell, tmp_path):
 def test_a_file_that_is_no_image_is_refused(cell, tmp_path, name):
     (tmp_path / "text.png").write_text("no image")
     with pytest.raises(AblationError, match=r"must be an image that can be read: .*Give another one with --image\."):
-        observe(cell("noise.sigma=0.25"), tmp_path / name)
+        _observe(cell("noise.sigma=0.25"), tmp_path / name)
 
 
 NOTHING = "There is no noise to see: {}. Choose one, such as noise=gaussian noise.sigma=0.25"
@@ -192,7 +196,7 @@ def test_titles_name_level_shape_and_realised_strength(seen):
 
 
 def test_a_single_level_is_one_column(cell):
-    drawn = panels.figure(observe(cell("noise.sigma=0.25", "noise.levels=[p4]")), "heading", "formula", 0.5)
+    drawn = panels.figure(_observe(cell("noise.sigma=0.25", "noise.levels=[p4]")), "heading", "formula", 0.5)
     assert [ax.get_title().split(":")[0] for ax in _maps(drawn, 1)] == ["p4", "", ""]
 
 

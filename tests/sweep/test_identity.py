@@ -12,6 +12,7 @@ import pytest
 
 from ablation import noise
 from ablation.config.schemas import validate_config
+from ablation.data.build import build_dataset
 from ablation.sweep.identity import identify
 
 ROOT = Path(__file__).parents[2]
@@ -19,7 +20,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def ids(compose, micro):
-    return lambda *overrides: identify(validate_config(compose(*micro, *overrides)))
+    return lambda *overrides: _identify(compose(*micro, *overrides))
+
+
+def _identify(composed):
+    config = validate_config(composed)
+    return identify(config, build_dataset(config.dataset))
 
 
 def _of_type(name):
@@ -133,7 +139,7 @@ def test_annotations_decide_the_ids_and_their_place_does_not(compose, micro, coc
     def of(folder):
         data = [f"dataset.{split}_json={folder / split}.json" for split in ("train", "test")]
         data += [f"dataset.{split}_images={folder / 'images'}" for split in ("train", "test")]
-        return identify(validate_config(compose(*plain, "dataset=coco_json", *data)))
+        return _identify(compose(*plain, "dataset=coco_json", *data))
 
     one, two = of(coco_folder("one")), of(coco_folder("two"))
     other = of(coco_folder("other", edit=lambda data: data["annotations"].pop()))
@@ -152,8 +158,9 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
     overrides = [*micro, "noise.levels=[p5,p2,p3]", "noise.when=always", "+model.overrides={B: 1, A: {D: 2, C: 3}}"]
     code = (
         "import json, sys; from ablation.config.schemas import validate_config\n"
-        "from ablation.sweep.identity import identify\n"
-        "ids = identify(validate_config(json.loads(sys.argv[1]))); print(ids.training_id, ids.run_id)"
+        "from ablation.data.build import build_dataset; from ablation.sweep.identity import identify\n"
+        "config = validate_config(json.loads(sys.argv[1])); ids = identify(config, build_dataset(config.dataset))\n"
+        "print(ids.training_id, ids.run_id)"
     )
     composed = json.dumps(compose(*overrides))
     printed = {
@@ -167,5 +174,5 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
         ).stdout
         for seed in ("1", "2")
     }
-    here = identify(validate_config(compose(*overrides)))
+    here = _identify(compose(*overrides))
     assert printed == {f"{here.training_id} {here.run_id}\n"}

@@ -10,7 +10,7 @@ from assets import ranks_apart
 from safetensors.torch import load_file
 
 from ablation.config.schemas import validate_config
-from ablation.data.splits import prepare
+from ablation.data.build import build_dataset
 from ablation.execute import execute
 from ablation.processes import progress
 from ablation.records.errors import ConfigError, RunError
@@ -29,7 +29,7 @@ def train(compose, micro, tmp_path):
 
     def run(name, *overrides):
         config = validate_config(compose(*micro, *TWO, *overrides))
-        prepare(config.dataset)
+        build_dataset(config.dataset).prepare()
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
         summary = distributed.train_on_devices(config, paths)
@@ -97,8 +97,9 @@ def test_a_run_on_two_ranks_leaves_the_records_of_any_run(compose, micro, tmp_pa
 
 def test_several_devices_are_another_training_and_one_is_none(compose, micro):
     one, same, two = (
-        identify(validate_config(compose(*micro, *more))).training_id
+        identify(config, build_dataset(config.dataset)).training_id
         for more in ([], ["schedule.devices=1"], ["schedule.devices=2"])
+        for config in [validate_config(compose(*micro, *more))]
     )
     assert one == same != two
 

@@ -13,9 +13,8 @@ from detectron2.engine.hooks import HookBase
 from safetensors.torch import load_file
 
 from ablation.config.schemas import validate_config
-from ablation.data.coco.annotations import check_annotations_file
+from ablation.data.build import build_dataset
 from ablation.data.loaders import register, train_batches
-from ablation.data.splits import locate, prepare
 from ablation.models.build import build_detector
 from ablation.models.injection import Injection
 from ablation.processes import progress
@@ -30,11 +29,12 @@ def train(compose, micro, tmp_path):
 
     def run(name, *overrides):
         config = validate_config(compose(*micro, "sweep.log_period=1", *overrides))
-        prepare(config.dataset)
-        detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+        dataset = build_dataset(config.dataset)
+        dataset.prepare()
+        detector = build_detector(config, dataset)
         paths = TrainingPaths(tmp_path / name)
         paths.folder.mkdir(exist_ok=True)
-        training = Training(config, detector, paths)
+        training = Training(config, dataset, detector, paths)
         weights = {k: v.clone() for k, v in training.run().state_dict().items()}
         return training, weights, losses_of(paths.metrics)
 
@@ -88,9 +88,10 @@ def test_without_training_noise_every_loss_and_weight_is_that_of_detectron2s_def
 
 def default_trainer(compose, micro, folder):
     config = validate_config(compose(*micro))
-    cfg = build_detector(config, check_annotations_file(locate(config.dataset, "train"))).cfg.clone()
+    dataset = build_dataset(config.dataset)
+    cfg = build_detector(config, dataset).cfg.clone()
     cfg.defrost()
-    cfg.DATASETS.TRAIN = (register(locate(config.dataset, "train")),)
+    cfg.DATASETS.TRAIN = (register(dataset.split("train")),)
     cfg.DATASETS.TEST = ()
     cfg.OUTPUT_DIR = str(folder)
     folder.mkdir()
@@ -190,9 +191,10 @@ def test_the_logged_snr_is_that_of_the_step_and_stops_with_the_noise(train, tmp_
 
 def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compose, micro):
     config = validate_config(compose(*micro))
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
-    name = register(locate(config.dataset, "train"))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
+    name = register(dataset.split("train"))
     mapper = detector.mapper(name, augmented=True, annotated=True)
 
     def images(start, workers):
@@ -212,14 +214,14 @@ def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compo
 def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
     zoo = ["model=mask_rcnn_r50_fpn", "model.weights=''"]
     config = validate_config(compose(*zoo, "schedule.iterations=900", "schedule.batch_size=2"))
-    prepare(config.dataset)
-    contents = check_annotations_file(locate(config.dataset, "train"))
-    cfg = build_detector(config, contents).cfg
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    cfg = build_detector(config, dataset).cfg
     assert cfg.SOLVER.MAX_ITER == 900
     assert cfg.SOLVER.STEPS == (600, 800)  # 60000 and 80000 of 90000
     assert cfg.SOLVER.WARMUP_ITERS == 10
     assert pytest.approx(0.0025) == cfg.SOLVER.BASE_LR  # 0.02 * 2 / 16
-    assert len(contents.categories) == cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    assert len(dataset.split("train").summary.categories) == cfg.MODEL.ROI_HEADS.NUM_CLASSES
 
 
 def test_every_schedule_key_reaches_detectron2(compose, micro):
@@ -227,8 +229,9 @@ def test_every_schedule_key_reaches_detectron2(compose, micro):
     config = validate_config(
         compose(*micro, *(f"schedule.{key}={value}" for key, value in keys.items()), "schedule.amp=true")
     )
-    prepare(config.dataset)
-    solver = build_detector(config, check_annotations_file(locate(config.dataset, "train"))).cfg.SOLVER
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    solver = build_detector(config, dataset).cfg.SOLVER
     assert solver.MAX_ITER == 6  # one and a half times through 8 images, two at a time
     assert (solver.WARMUP_ITERS, solver.WEIGHT_DECAY) == (3, 0.01)
     assert (solver.LR_SCHEDULER_NAME, solver.STEPS) == ("WarmupMultiStepLR", (4, 5))
@@ -260,8 +263,9 @@ def test_a_training_may_be_shorter_than_its_recipe_has_steps(compose, iterations
     config = validate_config(
         compose("model=mask_rcnn_r50_fpn", "model.weights=''", f"schedule.iterations={iterations}")
     )
-    prepare(config.dataset)
-    detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
     scheduler = detector.scheduler(torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1))
     rates = []
     for _ in range(iterations):

@@ -1,9 +1,9 @@
-"""What the generated images look like: outlines of the classes, fills, backgrounds and colours of each style."""
+"""The appearance of generated images: outlines of the classes, fills, backgrounds and colours of each style."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,13 +20,13 @@ Style = Literal["shapes", "glyphs"]
 
 
 def pixel_grid(height: int, width: int) -> tuple[Image, Image]:
-    """Pixel coordinates x and y, (height, width) each."""
+    """Return pixel coordinates x and y, (height, width) each."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     return x, y
 
 
 def _waves(rng: np.random.Generator, x: Image, y: Image) -> tuple[Image, Image]:
-    """Two perpendicular waves (H, W) each, of a random direction and a period of 4 to 12 pixels."""
+    """Return two perpendicular waves, (H, W) each, of a random direction and a period of 4 to 12 pixels."""
     angle, period = rng.uniform(0, 2 * math.pi), rng.uniform(4, 12)
     along, across = (np.float32(f(angle) * 2 * math.pi / period) for f in (math.cos, math.sin))
     return np.sin(along * x + across * y), np.sin(along * y - across * x)
@@ -193,13 +193,15 @@ def _ring(corners: int) -> Points:
 
 @dataclass(frozen=True)
 class Appearance:
-    """What a style's images look like.
+    """The appearance of a style's images. All intensities are in 0..255.
 
-    background: makes the (size, size, 3) canvas in BGR, about 0..255.
-    color: draws an object's base colour (3,); contrast is its least mean distance to
-        what lies behind, 0..255.
-    patterns: the fills to choose from; shading is the range of their strength, 0..255.
-    grain: range of the standard deviation of the pixel noise over the whole image, 0..255.
+    Attributes:
+        background: Makes the canvas, (size, size, 3) in BGR.
+        color: Draws the base colour of an object, (3,).
+        contrast: Smallest mean distance of that colour to what lies behind the object.
+        patterns: The fills to choose from.
+        shading: Range of the strength of the fill.
+        grain: Range of the standard deviation of the pixel noise over the whole image.
     """
 
     background: Callable[[np.random.Generator, int], Image]
@@ -215,19 +217,10 @@ APPEARANCES: dict[Style, Appearance] = {
     "glyphs": Appearance(_mosaic_background, _saturated, 45, (_plain, _dots, _ripples, _blotches), (10, 40), (2, 10)),
 }
 
-OUTLINES: dict[Style, dict[str, Callable[[np.random.Generator], Points]]] = {
-    "shapes": {"rectangle": _rectangle, "triangle": _triangle, "ellipse": _ellipse},
-    "glyphs": {
-        "star": _star,
-        "gear": _gear,
-        "cross": _cross,
-        "arrow": _arrow,
-        "corner": _corner,
-        "tee": _tee,
-        "heart": _heart,
-        "crescent": _crescent,
-        "drop": _drop,
-        "bolt": _bolt,
-        "hourglass": _hourglass,
-    },
+_OUTLINES: dict[Style, Sequence[Callable[[np.random.Generator], Points]]] = {
+    "shapes": (_rectangle, _triangle, _ellipse),
+    "glyphs": (_star, _gear, _cross, _arrow, _corner, _tee, _heart, _crescent, _drop, _bolt, _hourglass),
 }
+
+# Each outline by the name of its class, in the order of the classes.
+OUTLINES = {style: {o.__name__[1:]: o for o in outlines} for style, outlines in _OUTLINES.items()}

@@ -1,9 +1,8 @@
-"""The built-in data set: small generated images with instance masks, in real COCO format.
+"""Generator of the built-in data set: small images with instance masks, in COCO format. Needs NumPy and OpenCV only.
 
-Two styles share the machinery and nothing a detector could memorise. "shapes" is what a demo trains and tests
-on: rotated rectangles, triangles and ellipses. "glyphs" is what the built-in checkpoint was trained on: other
-classes, colours, fills and backgrounds, so that checkpoint is to "shapes" what one from COCO is to a new data
-set. Needs numpy and OpenCV only.
+There are two styles, which have nothing in common that a detector could memorise. A demo trains and tests on "shapes":
+rotated rectangles, triangles and ellipses. The built-in checkpoint was trained on "glyphs": other classes, colours,
+fills and backgrounds, so it is to "shapes" what a checkpoint from COCO is to a new data set.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from ablation.data.shapes.appearance import APPEARANCES, OUTLINES, Appearance, I
 
 Mask = NDArray[np.bool_]
 
-# Raised whenever the same spec gives other bytes than before: it is part of what identifies the data.
+# Increase it whenever the same spec gives other bytes than before: it is part of the fingerprint.
 VERSION = 2
 SPLITS = ("train", "test")
-# Test ids start here, so an id names one image of the whole set, as in COCO, however many are in "train".
+# Test ids start here, so that an id names one image of the whole set, as in COCO, however many are in "train".
 TEST_ID_OFFSET = 1_000_000
-# Of an object's full area; what is hidden further is not recognisable, and chance decides the AP.
+# Fraction of an object's full area. An object that is hidden further is not recognisable, and chance decides the AP.
 MIN_VISIBLE_FRACTION = 0.6
 MIN_PART_PIXELS = 12
 PLACEMENT_ATTEMPTS = 12
@@ -37,14 +36,16 @@ PLACEMENT_ATTEMPTS = 12
 
 @dataclass(frozen=True)
 class ShapesSpec:
-    """What to generate; the same spec gives the same bytes, and more images leave the earlier ones as they are.
+    """What to generate. The same spec gives the same bytes, and a larger split starts with the smaller one's images.
 
-    seed: any integer >= 0.
-    train_images, test_images: images per split.
-    image_size: edge of the square images in pixels, at least 32.
-    style: "shapes" for training and testing, "glyphs" for pre-training.
-    objects: fewest and most objects tried per image, both inclusive.
-    object_size: smallest and largest square root of an object's full area, as a fraction of image_size.
+    Attributes:
+        seed: Any integer >= 0.
+        train_images: Number of images to train on.
+        test_images: Number of images to test on.
+        image_size: Edge of the square images in pixels, at least 32.
+        style: "shapes" for training and testing, "glyphs" for pre-training.
+        objects: Fewest and most objects to place in an image, both inclusive.
+        object_size: Smallest and largest square root of an object's full area, as a fraction of image_size.
     """
 
     seed: int = 0
@@ -69,7 +70,7 @@ class ShapesSpec:
 
 @dataclass(frozen=True)
 class _Scene:
-    """One rendered image (H, W, 3; BGR, 0..255) with a class index and the visible pixels per object."""
+    """One rendered image, (H, W, 3) in BGR, with the class index and the visible pixels of each object."""
 
     image: NDArray[np.uint8]
     classes: list[int]
@@ -89,7 +90,7 @@ def generate(spec: ShapesSpec, folder: Path) -> None:
 
 
 def categories(style: Style) -> list[str]:
-    """Class names of a style in the order of their COCO category ids, which start at 1."""
+    """Return the class names of a style in the order of their COCO category ids, which start at 1."""
     return list(OUTLINES[style])
 
 
@@ -134,9 +135,13 @@ def _annotate(visible: Mask, annotation_id: int, image_id: int, category_id: int
 
 
 def trace(mask: Mask) -> list[Points]:
-    """Polygons that decode to exactly the mask's pixels, one per connected part.
+    """Return polygons that decode to exactly the mask's pixels, one for each connected part.
 
-    mask: (H, W), without holes. Returns (P, 2) arrays of x, y in pixels, pixel (0, 0) covering 0..1.
+    Args:
+        mask: (H, W), without holes.
+
+    Returns:
+        Arrays (P, 2) of x, y in pixels, where pixel (0, 0) covers 0..1.
     """
     # Contours join pixel centres. Those of a mask of twice the size pass a quarter pixel outside the centres
     # of the original pixels, so no centre lies on a line and the decoder has nothing to round.
@@ -146,8 +151,8 @@ def trace(mask: Mask) -> list[Points]:
 
 
 def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> _Scene:
-    look = APPEARANCES[spec.style]
-    canvas = look.background(rng, spec.image_size)
+    appearance = APPEARANCES[spec.style]
+    canvas = appearance.background(rng, spec.image_size)
     classes: list[int] = []
     visible: list[Mask] = []
     floors: list[float] = []
@@ -156,17 +161,17 @@ def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> _Scene:
         if placed is None:
             continue
         polygon, mask = placed
-        _paint(canvas, polygon, look, rng)
+        _paint(canvas, polygon, appearance, rng)
         visible = [earlier & ~mask for earlier in visible] + [mask]
         floors.append(MIN_VISIBLE_FRACTION * float(mask.sum()))
         classes.append(class_index)
-    grain = np.float32(rng.uniform(*look.grain))
+    grain = np.float32(rng.uniform(*appearance.grain))
     canvas += grain * rng.standard_normal(canvas.shape, dtype=np.float32)
     return _Scene(np.clip(canvas, 0, 255).astype(np.uint8), classes, visible)
 
 
 def _deal_classes(spec: ShapesSpec, rng: np.random.Generator) -> Iterator[int]:
-    """Classes of one image from a shuffled deck, which balances them better than independent draws."""
+    """Yield the classes of one image from a shuffled deck, which balances them better than independent draws."""
     deck: list[int] = []
     for _ in range(int(rng.integers(spec.objects[0], spec.objects[1] + 1))):
         deck = deck or [int(i) for i in rng.permutation(len(OUTLINES[spec.style]))]
@@ -176,9 +181,11 @@ def _deal_classes(spec: ShapesSpec, rng: np.random.Generator) -> Iterator[int]:
 def _place(
     spec: ShapesSpec, rng: np.random.Generator, class_index: int, visible: list[Mask], floors: list[float]
 ) -> tuple[Points, Mask] | None:
-    """Find a place that hides no earlier object too much, smaller at each attempt; None if there is none.
+    """Find a place that does not hide too much of an earlier object, smaller at each attempt; None if there is none.
 
-    floors: fewest pixels of each earlier object that must stay visible.
+    Args:
+        visible: The visible pixels of each earlier object, (H, W).
+        floors: The number of pixels of each earlier object that must stay visible.
     """
     outline = list(OUTLINES[spec.style].values())[class_index](rng)
     smallest, largest = (fraction * spec.image_size for fraction in spec.object_size)
@@ -204,7 +211,7 @@ def _pose(outline: Points, size: float, rng: np.random.Generator, image_size: in
 
 
 def _coverage(polygon: Points, image_size: int) -> NDArray[np.uint8]:
-    """How much of each pixel (H, W) the polygon covers, 0 to 255."""
+    """Return how much of each pixel the polygon covers, (H, W) from 0 to 255."""
     canvas = np.zeros((image_size, image_size), np.uint8)
     # OpenCV puts pixel centres at integers and takes fixed-point coordinates with `shift` fractional bits.
     corners = np.rint((polygon - 0.5) * 256).astype(np.int32)
@@ -213,7 +220,7 @@ def _coverage(polygon: Points, image_size: int) -> NDArray[np.uint8]:
 
 
 def _survives(cover: Mask, visible: Mask, floor: float) -> bool:
-    """Whether enough of an object stays visible under a cover, in parts that polygons can express."""
+    """Return True if enough of an object stays visible under a cover, in parts that polygons can express."""
     if not (visible & cover).any():
         return True
     remaining = visible & ~cover
@@ -221,7 +228,7 @@ def _survives(cover: Mask, visible: Mask, floor: float) -> bool:
 
 
 def _is_whole(mask: Mask) -> bool:
-    """Whether the mask has neither a hole, which would need RLE, nor a part of a few pixels only."""
+    """Return True if the mask has no hole, which would need RLE, and no part of a few pixels only."""
     pixels = mask.astype(np.uint8)
     contours, hierarchy = cv2.findContours(pixels, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
     if not contours or (hierarchy[0, :, 3] >= 0).any():
@@ -232,21 +239,21 @@ def _is_whole(mask: Mask) -> bool:
     return bool((parts[1:, cv2.CC_STAT_AREA] >= MIN_PART_PIXELS).all())
 
 
-def _paint(canvas: Image, polygon: Points, look: Appearance, rng: np.random.Generator) -> None:
+def _paint(canvas: Image, polygon: Points, appearance: Appearance, rng: np.random.Generator) -> None:
     """Blend a filled polygon into the canvas (H, W, 3), in place."""
     left, top = np.maximum(np.floor(polygon.min(axis=0)).astype(int) - 1, 0)
     right, bottom = np.ceil(polygon.max(axis=0)).astype(int) + 1
     region = canvas[top:bottom, left:right]
     alpha = _coverage(polygon, len(canvas))[top:bottom, left:right, None].astype(np.float32) / 255
-    color = _contrasting_color(look, rng, region.mean(axis=(0, 1)))
-    pattern = look.patterns[int(rng.integers(len(look.patterns)))](rng, *pixel_grid(*region.shape[:2]))
-    shading = np.float32(rng.uniform(*look.shading)) * rng.uniform(0.4, 1.0, 3).astype(np.float32)
+    color = _contrasting_color(appearance, rng, region.mean(axis=(0, 1)))
+    pattern = appearance.patterns[int(rng.integers(len(appearance.patterns)))](rng, *pixel_grid(*region.shape[:2]))
+    shading = np.float32(rng.uniform(*appearance.shading)) * rng.uniform(0.4, 1.0, 3).astype(np.float32)
     region += alpha * (color + pattern[..., None] * shading - region)
 
 
-def _contrasting_color(look: Appearance, rng: np.random.Generator, behind: NDArray[np.floating[Any]]) -> Image:
+def _contrasting_color(appearance: Appearance, rng: np.random.Generator, behind: NDArray[np.floating[Any]]) -> Image:
     for _ in range(PLACEMENT_ATTEMPTS):
-        color = look.color(rng)
-        if np.abs(color - behind).mean() >= look.contrast:
+        color = appearance.color(rng)
+        if np.abs(color - behind).mean() >= appearance.contrast:
             break
     return color

@@ -5,6 +5,7 @@ import shlex
 import pytest
 from omegaconf import OmegaConf
 
+from ablation.data.build import build_dataset
 from ablation.report.loading.rerun import hydra_value, rerun_command
 from ablation.sweep.identity import identify
 from ablation.sweep.plan import make_plan
@@ -27,7 +28,8 @@ def test_the_command_asks_for_the_same_run(asked, micro, overrides):
         assert words[:3] == ["python", "-m", "ablation.run"]
         (again,) = make_plan(asked(*words[3:])).cells
         assert again.cell.run_id == one.cell.run_id
-        assert identify(again.config) == identify(one.config)
+        dataset = build_dataset(one.config.dataset)
+        assert identify(again.config, dataset) == identify(one.config, dataset)
 
 
 @pytest.mark.parametrize(

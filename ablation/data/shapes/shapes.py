@@ -1,0 +1,67 @@
+"""The built-in data set, generated on the first run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from ablation.config.dataset import ShapesConfig
+from ablation.data.dataset import Dataset
+from ablation.data.shapes import generate as shapes
+from ablation.data.splits import Split, SplitName
+
+
+class Shapes(Dataset):
+    """`dataset=shapes`: a folder with generated images and their annotations, named by what decides its content."""
+
+    config: ShapesConfig
+
+    def fingerprint(self, split: SplitName) -> str:  # noqa: D102
+        # The images of a split do not depend on how many the other one has.
+        other = "test_size" if split == "train" else "train_size"
+        return f"shapes-{_hash(self.config.model_copy(update={other: 1}))}/{split}"
+
+    def split(self, name: SplitName) -> Split:  # noqa: D102
+        return self._open(Split(self._folder / f"{name}.json", self._folder / name))
+
+    def prepare(self) -> None:  # noqa: D102
+        folder = self._folder
+        if folder.exists():
+            return
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_suffix(".lock")):
+            if folder.exists():
+                return
+            for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            try:
+                shapes.generate(_spec(self.config), temporary)
+                temporary.chmod(0o755)
+                temporary.rename(folder)  # so that the folder is there as a whole or not at all
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    @property
+    def _folder(self) -> Path:
+        return Path(self.config.folder) / f"shapes-{_hash(self.config)}"
+
+
+def _hash(config: ShapesConfig) -> str:
+    content = json.dumps([shapes.VERSION, asdict(_spec(config))], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def _spec(config: ShapesConfig) -> shapes.ShapesSpec:
+    return shapes.ShapesSpec(
+        seed=config.seed,
+        train_images=config.train_size,
+        test_images=config.test_size,
+        image_size=config.image_size,
+    )
