@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
-from detectron2.utils.env import seed_all_rng
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -26,9 +25,9 @@ from ablation.data.splits import locate, prepare
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
-from ablation.models.build import build_detector, resolve_device
+from ablation.models.build import build_detector, load_pretrained, load_trained, resolve_device
 from ablation.models.detector import Detector
-from ablation.models.weights import load_weights, save_weights
+from ablation.models.weights import save_weights
 from ablation.records import provenance
 from ablation.records.atomic import replacing, write_text
 from ablation.records.errors import Busy, RecordError
@@ -86,7 +85,7 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
             check_corruptions(config)
             prepare(config.dataset)
             detector = build_detector(config, check_annotations_file(locate(config.dataset, "train")))
-            model = _loaded(detector, training) if is_trained else _train(config, detector, training)
+            model = load_trained(detector, training.weights) if is_trained else _train(config, detector, training)
             while_training.close()
             _reset_peak_memory()
             began = time.perf_counter()
@@ -116,12 +115,6 @@ def _run(config: RunConfig, run: RunPaths, training: TrainingPaths) -> RunRecord
 
 def _is_trained(training: TrainingPaths) -> bool:
     return _completed(training.record, TrainingRecord) is not None and training.weights.exists()
-
-
-def _loaded(detector: Detector, paths: TrainingPaths) -> nn.Module:
-    model = detector.build()
-    load_weights(model, str(paths.weights))
-    return model
 
 
 @contextlib.contextmanager
@@ -162,16 +155,15 @@ def _run_training(config: RunConfig, detector: Detector, paths: TrainingPaths) -
     """A model that was trained, and what its record says of that."""
     if config.schedule.devices > 1:
         told = train_on_devices(config, paths)
-        return _loaded(detector, paths), told
+        return load_trained(detector, paths.weights), told
     training = Training(config, detector, paths)
     return training.run(), training.told()
 
 
 def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
     """A model that somebody else trained."""
-    seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
-    model = detector.build()
-    return model, {"weights": load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)}
+    model, report = load_pretrained(detector, config)
+    return model, {"weights": report}
 
 
 def _set_determinism(mode: str) -> None:

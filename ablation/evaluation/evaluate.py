@@ -215,11 +215,11 @@ def _infer(
             shared.forget()
             for number, one in enumerate(passes):
                 countdown.tell()
-                if one.injection.is_inside_the_backbone:
+                if one.injection.is_inside_backbone:
                     shared.forget()
                 with one.injection:
                     outputs = model(batch)
-                if one.injection.is_inside_the_backbone:
+                if one.injection.is_inside_backbone:
                     shared.forget()
                 one.detections.add(batch, outputs)
                 for watch in watchers if number == 0 else ():

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from ablation.config.model import ModelConfig
@@ -18,9 +19,12 @@ from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.splits import SPLITS, locate
 from ablation.models import lazy, yacs
 from ablation.models.detector import Detector, SemanticHead
+from ablation.models.hooks import find_levels
 from ablation.models.levels import Levels
 from ablation.models.locate import config_file, weights_file
+from ablation.models.weights import load_weights
 from ablation.records.errors import ConfigError
+from ablation.records.schema import WeightsReport
 
 
 def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
@@ -89,24 +93,24 @@ def _check_semantic(config: RunConfig, found: Detector, head: SemanticHead) -> N
             )
 
 
-def noise_levels(model: nn.Module) -> Levels:
-    """The levels of a model, and which of them each consumer reads."""
-    parts: Any = model
-    outputs = tuple(parts.backbone.output_shape())
-    network: Any = bottom_up(model)
-    # A ResNet names all its stages; its output_shape only those that something above it reads.
-    stages = getattr(network, "stage_names", None) or network.output_shape()
-    below = tuple(level for level in stages if isinstance(getattr(network, level, None), nn.Module))
-    consumers = (getattr(parts, name, None) for name in ("proposal_generator", "roi_heads"))
-    read = (None if c is None else tuple(getattr(c, "in_features", outputs)) for c in consumers)
-    return Levels(outputs, below, *read)
+def load_pretrained(detector: Detector, config: RunConfig) -> tuple[nn.Module, WeightsReport | None]:
+    """Build the model of a run and load `model.weights` into it.
+
+    Layers that no weights fit are initialised as in a training with this seed.
+
+    Raises:
+        RunError: The weights do not fit, or hold code.
+    """
+    seed_all_rng(config.seed)
+    model = detector.build()
+    return model, load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)
 
 
-def bottom_up(model: nn.Module) -> nn.Module:
-    """The network below a feature pyramid; the backbone itself where there is no pyramid."""
-    backbone: Any = model.backbone
-    network: nn.Module = getattr(backbone, "bottom_up", backbone)
-    return network
+def load_trained(detector: Detector, weights: Path) -> nn.Module:
+    """Build the model of a run and load the weights that its training saved."""
+    model = detector.build()
+    load_weights(model, str(weights))
+    return model
 
 
 def probe_levels(model: Mapping[str, Any]) -> Levels:
@@ -116,8 +120,8 @@ def probe_levels(model: Mapping[str, Any]) -> Levels:
     path = config_file(group.config)
     if path.suffix == ".py":
         cfg = lazy.file_config(path, group.overrides)
-        return noise_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
-    return noise_levels(yacs.untrained(yacs.file_config(path, group.overrides)))
+        return find_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
+    return find_levels(yacs.untrained(yacs.file_config(path, group.overrides)))
 
 
 def resolve_device(name: str) -> str:

@@ -84,7 +84,7 @@ def with_noise_in_evaluation(config: RunConfig) -> RunConfig:
     """
     from ablation.records.errors import ConfigError
 
-    noise, built = config.noise, config.noise.build()
+    noise, built = config.noise, config.noise.built
     if built is None:
         given = "noise.type is none" if noise.type == "none" else f"noise={noise.type} has a strength of 0"
         raise ConfigError(f"There is no noise to see: {given}. Choose one, such as noise=gaussian noise.sigma=0.25")
@@ -139,7 +139,7 @@ def _heading(config: RunConfig, image: str) -> str:
 
 
 def _formula(config: RunConfig) -> str:
-    built: Any = config.noise.build()
+    built: Any = config.noise.built
     return str(built.formula)
 
 

@@ -34,9 +34,9 @@ def check_models(planned: Plan) -> Plan:
         try:
             if isinstance(answer, AblationError):
                 raise answer
-            answer.chosen(config.noise, config.model.name)
+            answer.select(config.noise, config.model.name)
             for test in config.evaluation.noise_grid.cells():
-                answer.chosen(test.noise, config.model.name)
+                answer.select(test.noise, config.model.name)
         except AblationError as error:
             refused[one.cell.run_id] = str(error)
     return _without(planned, refused)

@@ -73,7 +73,7 @@ def _schedule_content(config: RunConfig) -> Mapping[str, Any]:
 
 
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:
-    noise, built = config.noise, config.noise.build()
+    noise, built = config.noise, config.noise.built
     if built is None or not noise.acts(phase):
         return None
     content = {

@@ -175,7 +175,7 @@ def _planned(asked: RequestedCell, surveys: dict[str, Survey]) -> PlannedCell:
     ids = identify(config)
     if found is not None:
         surveys[config.dataset.name] = found
-    noise = config.noise.build()
+    noise = config.noise.built
     flat = flatten({k: v for k, v in asked.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
     settings = {**asked.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}

@@ -16,7 +16,8 @@ from ablation.data.coco.annotations import AnnotationSummary, Split, check_annot
 from ablation.data.loaders import register
 from ablation.execute import execute
 from ablation.models import yacs
-from ablation.models.build import build_detector, noise_levels, probe_levels
+from ablation.models.build import build_detector, probe_levels
+from ablation.models.hooks import find_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
 from ablation.records.errors import ConfigError
@@ -102,7 +103,7 @@ def test_noise_reaches_training_and_inference_of_every_family(compose, micro, fa
     cfg.INPUT.MASK_FORMAT = "bitmask"
     torch.manual_seed(0)
     model = yacs.YacsDetector(cfg).build()
-    levels = noise_levels(model)
+    levels = find_levels(model)
     asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
     grid = f"noise.levels=[{','.join(asked)}]"
     noise = validate_config(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise

@@ -187,7 +187,7 @@ def test_each_level_and_each_evaluation_draw_has_numbers_of_its_own(world, noise
     def drawn(level, draw=0):
         with Injection(model, noise("noise=speckle", f"noise.when={phase}"), phase=phase, draw=draw) as injection:
             features_of(model, [batch])
-            return injection._perturbed(level, x)
+            return injection._perturb(level, x)
 
     assert torch.equal(drawn("p2"), drawn("p2"))
     assert not torch.equal(drawn("p2"), drawn("p3"))
@@ -200,7 +200,7 @@ def test_in_training_the_padding_does_not_count(world, noise):
     small = {**image, "image": image["image"][:, :32, :48].contiguous()}
     with Injection(model, noise("noise.sigma=0.5"), phase="train") as injection:
         x = features_of(model, [[small, image]])["rpn"]["p2"]
-        valid = injection._valid(x)
+        valid = injection._valid_mask(x)
         told = injection.measured["p2"]
     assert valid[0, 0, :8, :12].all()
     assert valid[0].sum() == 8 * 12

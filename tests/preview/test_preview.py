@@ -77,7 +77,7 @@ def test_maps_are_the_channel_rms_of_what_the_hooks_caught(model, inputs, cell):
     config = cell("noise.sigma=0.25", "noise.levels=[p3]")
     with torch.no_grad(), capture_features(model, config.noise) as found:
         model([inputs])
-    expected = found.of("p3", (60, 50)).square().mean(dim=0).sqrt().numpy()
+    expected = found["p3"].square().mean(dim=0).sqrt().numpy()
     np.testing.assert_array_equal(_level(compare(model, inputs, config.noise), "p3").clean, expected)
 
 
@@ -310,7 +310,7 @@ def swept(module_compose):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_compares_its_noise_with_the_baseline(swept, name):
     baseline, noisy = swept(name)
-    assert baseline.noise.build() is None
+    assert baseline.noise.built is None
     assert noisy.noise.acts("train") and not noisy.noise.acts("eval")
     assert baseline.sweep_name == noisy.sweep_name == name
 
@@ -329,7 +329,7 @@ def test_a_preset_stands_in_the_documentation(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_alone_is_its_noise(module_compose, name):
-    assert validate_config(module_compose(f"experiment={name}")).noise.build() is not None
+    assert validate_config(module_compose(f"experiment={name}")).noise.built is not None
 
 
 @pytest.mark.parametrize(
@@ -343,4 +343,4 @@ def test_a_preset_alone_is_its_noise(module_compose, name):
     ],
 )
 def test_a_preset_has_the_published_strength(swept, name, sigma):
-    assert swept(name)[1].noise.build().sigma == pytest.approx(sigma, rel=1e-3)
+    assert swept(name)[1].noise.built.sigma == pytest.approx(sigma, rel=1e-3)
