@@ -134,7 +134,7 @@ def evaluate(model: nn.Module, config: RunConfig, detector: Detector) -> Evaluat
     others = _others(split, contents, name, detector)
     album = Album(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
-    load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
+    load = partial(_loaded, name=name, config=config, workers=detector.loader_config.workers)
     loader, conditions = load(mapper), config.evaluation.conditions()
     countdown = Countdown(len(loader) * (len(passes) + len(conditions)))
     _infer(model, loader, passes, countdown, [album.add, *(evaluator.process for evaluator, _ in others)])

@@ -60,7 +60,7 @@ def build_detector(config: RunConfig, contents: AnnotationSummary) -> Detector:
             "Give each its keypoints, zeros where none is labelled, or another model."
         )
     try:
-        config.schedule.share(found.feed.batch_size)
+        config.schedule.share(found.loader_config.batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if found.semantic is not None:

@@ -22,7 +22,7 @@ from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
+from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.records.atomic import replacing
 from ablation.records.errors import ConfigError
 
@@ -56,7 +56,7 @@ class LazyDetector(Detector):
         sigmas = evaluator.get("kpt_oks_sigmas") if isinstance(evaluator, DictConfig) else None
         self.oks_sigmas = tuple(sigmas or ())
         loader = cfg.dataloader.train
-        self.feed = LoaderConfig(
+        self.loader_config = LoaderConfig(
             loader.total_batch_size,
             filters_empty=loader.dataset.get("filter_empty", True),
             groups_by_aspect=loader.get("aspect_ratio_grouping", True),
@@ -65,11 +65,8 @@ class LazyDetector(Detector):
         self._device = device
         self._clip_norm = clip_norm
 
-    def build(self) -> nn.Module:  # noqa: D102
-        try:
-            model: nn.Module = instantiate(self.cfg.model)
-        except BUILD_ERRORS as error:
-            raise ConfigError(build_error_message(error)) from error
+    def _build(self) -> nn.Module:
+        model: nn.Module = instantiate(self.cfg.model)
         return model.to(self._device)
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102

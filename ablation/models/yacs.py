@@ -21,7 +21,7 @@ from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
+from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
 from ablation.records.errors import ConfigError
@@ -44,18 +44,15 @@ class YacsDetector(Detector):
         self.has_keypoints = cfg.MODEL.KEYPOINT_ON
         self.semantic = _semantic_head(cfg)
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
-        self.feed = LoaderConfig(
+        self.loader_config = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             cfg.DATALOADER.NUM_WORKERS,
         )
 
-    def build(self) -> nn.Module:  # noqa: D102
-        try:
-            model: nn.Module = build_model(self.cfg)
-        except BUILD_ERRORS as error:
-            raise ConfigError(build_error_message(error)) from error
+    def _build(self) -> nn.Module:
+        model: nn.Module = build_model(self.cfg)
         return model
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102

@@ -176,7 +176,7 @@ def test_a_lazy_config_takes_the_schedule(compose, micro):
     )
     contents = AnnotationSummary("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
     detector = build_detector(config, contents)
-    assert (detector.iterations, detector.feed.batch_size, detector.is_amp) == (50, 32, True)
+    assert (detector.iterations, detector.loader_config.batch_size, detector.is_amp) == (50, 32, True)
     assert not detector.has_masks
     model = detector.build()
     assert model.roi_heads.num_classes == 2
