@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ablation import noise
 from ablation.config.schemas import validate_config
 from ablation.data.coco.annotations import check_annotations_file
 from ablation.data.splits import locate, prepare
+from ablation.evaluation.pictures import detected_objects
 from ablation.models.build import build_detector
 from ablation.preview import __main__ as preview
 from ablation.preview import figure as panels
@@ -149,7 +151,7 @@ def test_a_file_that_is_no_image_is_refused(cell, tmp_path, name):
         observe(cell("noise.sigma=0.25"), tmp_path / name)
 
 
-NOTHING = "There is no noise to see: {}. Choose one, such as noise=gaussian noise.sigma=0.25"
+NOTHING = "There is no noise to show: {}. Choose one, such as noise=gaussian noise.sigma=0.25"
 REFUSED = {
     "noise=none": NOTHING.format("noise.type is none"),
     "noise.sigma=0": NOTHING.format("noise=gaussian has a strength of 0"),
@@ -188,7 +190,9 @@ def test_one_column_per_level_with_one_colour_scale(seen):
 def test_titles_name_level_shape_and_realised_strength(seen):
     view = seen.comparison.levels[0]
     title = _maps(panels.figure(seen, "heading", "formula", 0.5), 5)[0].get_title()
-    assert title == f"p2: 16×16×16\nsigma {view.telemetry.sigma:.3g}, {panels.decibels(view.telemetry.snr_db)} dB"
+    assert (
+        title == f"p2: 16×16×16\nsigma {view.telemetry.sigma:.3g}, {panels.format_decibels(view.telemetry.snr_db)} dB"
+    )
 
 
 def test_a_single_level_is_one_column(cell):
@@ -206,7 +210,7 @@ def test_every_noise_type_that_one_image_can_have_is_drawn(cell, model, inputs):
 
 
 def test_an_snr_of_nearly_zero_has_no_sign():
-    assert [panels.decibels(snr) for snr in (-0.04, 0.04, -0.06, 12.04)] == ["0.0", "0.0", "-0.1", "12.0"]
+    assert [panels.format_decibels(snr) for snr in (-0.04, 0.04, -0.06, 12.04)] == ["0.0", "0.0", "-0.1", "12.0"]
 
 
 def _instances(scores):
@@ -217,14 +221,16 @@ def _instances(scores):
     return found
 
 
-def test_detections_below_the_score_are_not_drawn():
-    ax = Figure().subplots()
-    assert panels._draw_detections(ax, _instances([0.3, 0.9, 0.6]), ("cat",), 0.5) == 2
-    assert [text.get_text() for text in ax.texts] == ["cat 0.60", "cat 0.90"]  # the surest on top
+def test_detections_below_the_score_are_counted_and_not_drawn(seen):
+    found = replace(seen.comparison, noisy=_instances([0.3, 0.9, 0.6]))
+    whole = panels.figure(replace(seen, comparison=found, classes=("cat",)), "heading", "formula", 0.5)
+    assert whole.subfigs[0].axes[1].get_title() == "noisy: 2 of 3 detections (score >= 0.5)"
+    labels = [one.label for one in detected_objects(found.noisy, ("cat",), 0.5)]
+    assert labels == ["cat 0.90", "cat 0.60"]  # the surest first, which is drawn on top
 
 
 def test_pictures_are_the_same_to_the_byte(seen):
-    first, second = (panels.rendered(panels.figure(seen, "heading", "formula", 0.5)) for _ in range(2))
+    first, second = (panels.render(panels.figure(seen, "heading", "formula", 0.5)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
