@@ -36,7 +36,7 @@ class FeatureHooks:
 
     Args:
         model: A model of detectron2 with a `backbone`.
-        levels: The outputs and stages to hook.
+        levels: The outputs and stages to hook; without any, no hook is attached.
         destination: Where outputs are replaced: behind the backbone ("both"), or only in what the RPN ("rpn") or the
             RoI heads ("roi") read.
         transform: Called with the level's name and its features, N×C×H×W; returns the features to go on with.
@@ -56,6 +56,8 @@ class FeatureHooks:
 
     def __enter__(self) -> FeatureHooks:
         model = self._model
+        if not (self._levels.outputs or self._levels.stages):
+            return self
         self._handles = [
             model.register_forward_pre_hook(self._store_inputs),
             model.backbone.register_forward_pre_hook(self._store_padded_size),
@@ -63,9 +65,10 @@ class FeatureHooks:
         for level in self._levels.stages:
             # The stage itself, not the dict that the network returns: deeper stages see the change too.
             stage = getattr(_bottom_up(model), level)
-            self._handles.append(stage.register_forward_hook(partial(self._after_stage, level)))
+            transform = partial(self._transform, level)
+            self._handles.append(stage.register_forward_hook(lambda _m, _args, x, transform=transform: transform(x)))
         if self._levels.outputs and self._destination == "both":
-            self._handles.append(model.backbone.register_forward_hook(self._after_backbone))
+            self._handles.append(model.backbone.register_forward_hook(lambda _m, _args, x: self._transform_outputs(x)))
         elif self._levels.outputs:
             consumer = model.proposal_generator if self._destination == "rpn" else model.roi_heads
             self._handles.append(consumer.register_forward_pre_hook(self._before_consumer))
@@ -87,12 +90,6 @@ class FeatureHooks:
 
     def _store_padded_size(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
         self._padded_size = tuple(arguments[0].shape[-2:])
-
-    def _after_stage(self, level: str, _module: nn.Module, _arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        return self._transform(level, output)
-
-    def _after_backbone(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Features) -> Features:
-        return self._transform_outputs(output)
 
     def _before_consumer(self, _module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         # Both consumers of detectron2 take (images, features, ...); the other one keeps its features.

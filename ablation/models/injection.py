@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig, NoiseScheduleConfig, Phase
 from ablation.models.hooks import FeatureHooks, find_levels
+from ablation.models.levels import Levels
 from ablation.noise.base import Noise, rms
 from ablation.records.errors import NoiseNotApplied
 from ablation.records.schema import LevelTelemetry
@@ -94,22 +95,20 @@ class Injection:
         self._iterations = iterations
         self._tallies: dict[str, _Tally] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
-        self._levels = find_levels(model).select(noise) if self._noise else None
-        self._hooks = FeatureHooks(model, self._levels, noise.destination, self._perturb) if self._levels else None
+        self._levels = find_levels(model).select(noise) if self._noise else Levels((), (), None, None)
+        self._hooks = FeatureHooks(model, self._levels, noise.destination, self._perturb)
 
     @property
     def is_inside_backbone(self) -> bool:
         """True if the noise acts on a stage below the outputs, so that it changes what the backbone computes."""
-        return bool(self._levels and self._levels.stages)
+        return bool(self._levels.stages)
 
     def __enter__(self) -> Injection:
-        if self._hooks:
-            self._hooks.__enter__()
+        self._hooks.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._hooks:
-            self._hooks.__exit__()
+        self._hooks.__exit__()
 
     def telemetry(self) -> dict[str, LevelTelemetry]:
         """Return signal and noise measured so far, by level."""
@@ -129,7 +128,7 @@ class Injection:
         Raises:
             NoiseNotApplied: Some level was never perturbed.
         """
-        configured = (*self._levels.outputs, *self._levels.stages) if self._levels else ()
+        configured = (*self._levels.outputs, *self._levels.stages)
         silent = sorted(level for level in configured if level not in self._tallies)
         if silent:
             raise NoiseNotApplied(
@@ -163,7 +162,7 @@ class Injection:
         return y
 
     def _perturb_image(self, level: str, x: Tensor, number: int) -> Tensor:
-        assert self._noise is not None and self._hooks is not None
+        assert self._noise is not None
         key = ("eval", self._hooks.inputs[number]["image_id"], *([self._draw] if self._draw else []))
         if not self._is_acting(x.device, *key):
             return x
@@ -202,7 +201,6 @@ class Injection:
 
     def _valid_mask(self, x: Tensor) -> Tensor | None:
         """Return N×1×H×W bool, False on padding; None where no image of the batch is padded."""
-        assert self._hooks is not None
         extents = [self._hooks.extent(i, x) for i in range(len(x))]
         if all(extent == tuple(x.shape[-2:]) for extent in extents):
             return None

@@ -72,23 +72,23 @@ class YacsDetector(Detector):
     def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.DATASETS.TRAIN = (name,)  # where detectron2 looks up which keypoints a flip exchanges
+        cfg.DATASETS.TRAIN = (name,)  # detectron2 looks up there which keypoints a flip exchanges
         if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
             cfg.INPUT.MASK_FORMAT = "bitmask"
+        mapper: Mapper
         if augmented or not annotated:
-            mapper: Mapper = DatasetMapper(cfg, is_train=augmented)
+            mapper = DatasetMapper(cfg, is_train=augmented)
             return mapper
-        plain: Mapper = DatasetMapper(
-            cfg, is_train=True, augmentations=build_augmentation(cfg, is_train=False), recompute_boxes=False
-        )
-        return plain
+        augmentations = build_augmentation(cfg, is_train=False)
+        mapper = DatasetMapper(cfg, is_train=True, augmentations=augmentations, recompute_boxes=False)
+        return mapper
 
     def save(self, path: Path) -> None:  # noqa: D102
         write_text(path, self.cfg.dump())
 
 
 def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
-    """Fit a config to the classes and the annotations of the data, and to the schedule."""
+    """Adapt a config to the classes and the annotations of the data, and to the schedule."""
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
     cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
     if cfg.MODEL.MASK_ON and not contents.has_masks:
@@ -100,11 +100,11 @@ def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleCo
     _apply_schedule(cfg.SOLVER, schedule, contents)
 
 
-def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
-    """The config of a YAML file with some of its keys replaced.
+def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
+    """Load a YAML config and replace some of its keys.
 
     Raises:
-        ConfigError: the file or a key is refused.
+        ConfigError: The file or a key is refused.
     """
     cfg = get_cfg()
     try:
@@ -116,15 +116,15 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-def untrained(cfg: CfgNode) -> nn.Module:
-    """The model without memory for its weights."""
+def build_without_weights(cfg: CfgNode) -> nn.Module:
+    """Build the model on the meta device, which allocates no memory for its weights."""
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return YacsDetector(cfg).build()
 
 
 def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
-    """That of detectron2's own architectures; every config has the keys, also where nobody reads them."""
+    # Every config has the keys of this head; only these two architectures read them.
     if cfg.MODEL.META_ARCHITECTURE not in ("PanopticFPN", "SemanticSegmentor"):
         return None
     head = cfg.MODEL.SEM_SEG_HEAD
@@ -140,15 +140,15 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
         solver.BASE_LR = schedule.lr
     iterations = schedule.length(contents.images, solver.IMS_PER_BATCH)
     if iterations is not None:
-        share = iterations / solver.MAX_ITER
-        solver.STEPS = _within(iterations, (step * share for step in solver.STEPS))
-        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * share)
+        ratio = iterations / solver.MAX_ITER
+        solver.STEPS = _steps_within(iterations, (step * ratio for step in solver.STEPS))
+        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * ratio)
         solver.MAX_ITER = iterations
     if schedule.warmup is not None:
         solver.WARMUP_ITERS = schedule.warmup
     if schedule.decay is not None:
         solver.LR_SCHEDULER_NAME = _SCHEDULERS[schedule.decay]
-        solver.STEPS = solver.STEPS or _within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
+        solver.STEPS = solver.STEPS or _steps_within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
     if schedule.weight_decay is not None:
         solver.WEIGHT_DECAY = schedule.weight_decay
     if schedule.clip_norm is not None:
@@ -159,6 +159,6 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
         solver.AMP.ENABLED = schedule.amp
 
 
-def _within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
-    """Steps as detectron2 takes them: rising, inside the training. In a very short one some fall together."""
+def _steps_within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
+    """Return the steps that lie inside the training, rising; in a very short training some coincide."""
     return tuple(sorted({round(step) for step in steps} & set(range(1, iterations))))

@@ -97,7 +97,7 @@ def _images(cfg):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_reaches_training_and_inference_of_every_family(compose, micro, family):
-    cfg = yacs.file_config(config_file(FAMILIES[family]), {})
+    cfg = yacs.load_config(config_file(FAMILIES[family]), {})
     for key, value in NARROW.items():
         cfg.merge_from_list([key, value])
     cfg.INPUT.MASK_FORMAT = "bitmask"
@@ -124,13 +124,13 @@ def test_python_code_in_a_users_yaml_is_refused(tmp_path):
     base = ZOO / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"
     own = tmp_path / "own.yaml"
     own.write_text(f"_BASE_: {base}\nSEED: 3\n")
-    assert yacs.file_config(own, {}).SEED == 3  # the code is in detectron2's own base
+    assert yacs.load_config(own, {}).SEED == 3  # the code is in detectron2's own base
     own.write_text("MODEL:\n  X: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=re.escape(f"{own} holds Python code")):
-        yacs.file_config(own, {})
+        yacs.load_config(own, {})
     own.write_text("%TAG !p! tag:yaml.org,2002:python/\n---\nMODEL: !p!object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=r"is no detectron2 config|holds Python code"):
-        yacs.file_config(own, {})
+        yacs.load_config(own, {})
 
 
 VITDET = {
