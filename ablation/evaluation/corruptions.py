@@ -75,8 +75,7 @@ def corrupt(image: Pixels, corruption: str, severity: int, image_id: int) -> Pix
     """
     import imagecorruptions
 
-    digest = hashlib.sha256(f"{image_id}/{corruption}/{severity}".encode()).digest()
-    seed = int.from_bytes(digest[:4], "little")
+    seed = _seed(image_id, corruption, severity)
     # Two of the functions draw from a generator of their own.
     takes_seed = "seed" in inspect.signature(imagecorruptions.corruption_dict[corruption]).parameters
     arguments = {"seed": seed} if takes_seed else {}
@@ -110,3 +109,8 @@ class CorruptedMapper:
             Image.fromarray(corrupt(image, self._corruption, self._severity, entry["image_id"])).save(file, "BMP")
             file.flush()
             return self._mapper(entry | {"file_name": file.name}) | {"file_name": entry["file_name"]}
+
+
+def _seed(image_id: int, corruption: str, severity: int) -> int:
+    digest = hashlib.sha256(f"{image_id}/{corruption}/{severity}".encode()).digest()
+    return int.from_bytes(digest[:4], "little")

@@ -17,14 +17,9 @@ from ablation.config.schemas import RunConfig
 from ablation.data.coco.annotations import AnnotationSummary, Split, check_annotations_file
 from ablation.data.loaders import Mapper, evaluation_loader, register
 from ablation.data.splits import locate
+from ablation.evaluation import detectron2_metrics
 from ablation.evaluation.corruptions import CorruptedMapper
 from ablation.evaluation.detections import Detections, scores
-from ablation.evaluation.detectron2_metrics import (
-    keypoint_evaluator,
-    keypoint_metrics,
-    semantic_evaluator,
-    semantic_metrics,
-)
 from ablation.evaluation.matching import Task
 from ablation.evaluation.pictures import ExampleCollector, ExampleImage
 from ablation.evaluation.robustness import under_corruption, under_noise
@@ -190,9 +185,11 @@ def _detectron2_evaluators(
     """Return detectron2's evaluators for what is predicted besides boxes and masks, each with its reader."""
     evaluators: list[tuple[Any, MetricReader]] = []
     if detector.has_keypoints and contents.has_keypoints:
-        evaluators.append((keypoint_evaluator(name, detector.oks_sigmas), keypoint_metrics))
+        keypoints = detectron2_metrics.keypoint_evaluator(name, detector.oks_sigmas)
+        evaluators.append((keypoints, detectron2_metrics.keypoint_metrics))
     if detector.semantic and split.sem_seg:
-        evaluators.append((semantic_evaluator(split, detector.semantic), semantic_metrics))
+        labels = detectron2_metrics.semantic_evaluator(split, detector.semantic)
+        evaluators.append((labels, detectron2_metrics.semantic_metrics))
     return evaluators
 
 

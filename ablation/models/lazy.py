@@ -82,9 +82,10 @@ class LazyDetector(Detector):
 
     def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
         loaders = self.cfg.dataloader
+        mapper: Mapper
         if not (augmented or annotated):
-            plain: Mapper = instantiate(loaders.test.mapper)
-            return plain
+            mapper = instantiate(loaders.test.mapper)
+            return mapper
         cfg = copy.deepcopy(loaders.train.mapper)
         if not augmented:
             cfg.augmentations = loaders.test.mapper.augmentations
@@ -93,7 +94,7 @@ class LazyDetector(Detector):
             cfg.instance_mask_format = "bitmask"
         if cfg.get("use_keypoint"):
             cfg.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
-        mapper: Mapper = instantiate(cfg)
+        mapper = instantiate(cfg)
         return mapper
 
     def save(self, path: Path) -> None:  # noqa: D102

@@ -57,13 +57,12 @@ class YacsDetector(Detector):
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
         clip = self.cfg.SOLVER.CLIP_GRADIENTS
-        if not (clip.ENABLED and clip.CLIP_TYPE == "norm"):
-            plain: Optimizer = build_optimizer(self.cfg, model)
-            return plain
+        is_clipped_here = clip.ENABLED and clip.CLIP_TYPE == "norm"
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return with_gradient_clipping(build_optimizer(cfg, model), clip.CLIP_VALUE, clip.NORM_TYPE)
+        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = clip.ENABLED and not is_clipped_here
+        optimizer: Optimizer = build_optimizer(cfg, model)
+        return with_gradient_clipping(optimizer, clip.CLIP_VALUE, clip.NORM_TYPE) if is_clipped_here else optimizer
 
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
         scheduler: LRScheduler = build_lr_scheduler(self.cfg, optimizer)

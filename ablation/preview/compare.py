@@ -1,4 +1,4 @@
-"""One image through one model, without and with noise: the features of both, caught by hooks, and the detections."""
+"""Runs a model on one image without and with noise, and returns the features and the detections of both."""
 
 from __future__ import annotations
 
@@ -32,11 +32,15 @@ Map = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LevelView:
-    """The features of one level before and after: rms over the channels at each position, in feature units.
+    """The features of one level as maps: rms over the channels at each position, in feature units.
 
-    shape: (C, H, W), padding left out; clean, noisy, difference: H×W, the last of noisy - clean.
-    telemetry: what the noise did to this level itself. Where a stage below has noise too, noisy holds what was
-    inherited from it, and telemetry does not.
+    Attributes:
+        level: Its name.
+        shape: (C, H, W), without padding.
+        clean: H×W, without noise.
+        noisy: H×W, with noise, also with that which a stage below passes on.
+        difference: H×W, of noisy - clean.
+        telemetry: Of the noise on this level alone.
     """
 
     level: str
@@ -49,7 +53,7 @@ class LevelView:
 
 @dataclass(frozen=True)
 class Comparison:
-    """clean, noisy: detections in pixels of the original image, on the CPU; levels: those that had noise."""
+    """Detections in pixels of the original image, on the CPU, and the levels that had noise."""
 
     clean: Instances
     noisy: Instances
@@ -58,7 +62,14 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Observation:
-    """What there is to see. image: H×W×3 uint8, RGB; name: of its file; classes: names by class number."""
+    """An image and what a model made of it.
+
+    Attributes:
+        image: H×W×3 uint8, RGB.
+        name: Of its file.
+        classes: Names by class number.
+        comparison: Of the passes without and with noise.
+    """
 
     image: NDArray[np.uint8]
     name: str
@@ -67,20 +78,26 @@ class Observation:
 
 
 def observe(config: RunConfig, file: Path | None = None) -> Observation:
-    """Build the model of a configuration and show it an image, by default the first with objects of the test split.
+    """Build the model of a configuration and run it on an image.
 
-    An image of the split meets the noise that an evaluation gives it; a file, one drawn from its own name.
+    Args:
+        config: Its noise acts in evaluation.
+        file: The image; by default the first with objects of the test split. An image of the split has the noise that
+            an evaluation gives it; for a file the noise is drawn from its name.
 
     Raises:
-        AblationError: the image, the weights or the data cannot be read, or the noise never acts.
+        AblationError: The image, the weights or the data cannot be read, or the noise never acts.
     """
     prepare(config.dataset)
     contents = check_annotations_file(locate(config.dataset, "train"))
     detector = build_detector(config, contents)
-    entry = _first_with_objects(config) if file is None else {"file_name": str(file), "image_id": file.name}
-    image, inputs = _read(
-        detector.mapper(register(locate(config.dataset, "test")), augmented=False, annotated=False), entry
-    )
+    name = register(locate(config.dataset, "test"))
+    if file is None:
+        entries: list[dict[str, Any]] = DatasetCatalog.get(name)
+        entry = next((entry for entry in entries if entry["annotations"]), entries[0])
+    else:
+        entry = {"file_name": str(file), "image_id": file.name}
+    image, inputs = _read(detector.mapper(name, augmented=False, annotated=False), entry)
     torch.set_num_threads(config.sweep.threads)
     model, _ = load_pretrained(detector, config)
     comparison = compare(model.eval(), inputs, config.noise)
@@ -89,10 +106,10 @@ def observe(config: RunConfig, file: Path | None = None) -> Observation:
 
 
 def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> Comparison:
-    """Run a model in evaluation mode on one mapped image, first clean, then under its evaluation noise.
+    """Run a model in evaluation mode on one mapped image, first without noise, then with its evaluation noise.
 
     Raises:
-        NoiseNotApplied: some level was never perturbed.
+        NoiseNotApplied: Some level was never perturbed.
     """
     with torch.no_grad():
         with capture_features(model, noise) as clean:
@@ -130,13 +147,8 @@ def capture_features(model: nn.Module, noise: NoiseConfig) -> Iterator[dict[str,
         yield features
 
 
-def _first_with_objects(config: RunConfig) -> dict[str, Any]:
-    entries: list[dict[str, Any]] = DatasetCatalog.get(register(locate(config.dataset, "test")))
-    return next((entry for entry in entries if entry["annotations"]), entries[0])
-
-
 def _read(mapper: Mapper, entry: Mapping[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """The image as it is, H×W×3 RGB, and as the model takes it."""
+    """Return the image of the file, H×W×3 RGB, and the model's input."""
     try:
         image: NDArray[np.uint8] = read_image(entry["file_name"], "RGB")
         return image, mapper(dict(entry))

@@ -61,7 +61,7 @@ def _group(config):
 
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
-def test_every_config_of_the_zoo_is_built_and_tells_its_levels(config):
+def test_every_config_of_the_zoo_is_built_and_has_its_levels(config):
     levels = probe_levels(_group(config).model_dump())
     is_pyramid = "C4" not in config and "DC5" not in config
     outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
@@ -104,15 +104,15 @@ def test_noise_reaches_training_and_inference_of_every_family(compose, micro, fa
     torch.manual_seed(0)
     model = yacs.YacsDetector(cfg).build()
     levels = find_levels(model)
-    asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
-    grid = f"noise.levels=[{','.join(asked)}]"
+    requested = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
+    grid = f"noise.levels=[{','.join(requested)}]"
     noise = validate_config(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise
     images = _images(cfg)
     with EventStorage(0), Injection(model.train(), noise, phase="train") as training:
         losses = model(images)
         sum(losses.values()).backward()
     training.check_applied()
-    assert set(training.telemetry()) == set(asked)
+    assert set(training.telemetry()) == set(requested)
     assert all(torch.isfinite(loss) for loss in losses.values())
     with torch.no_grad(), Injection(model.eval(), noise, phase="eval") as inference:
         assert len(model(images)) == 2
@@ -169,10 +169,10 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
 
 
 def test_a_lazy_config_takes_the_schedule(compose, micro):
-    given = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
+    overrides = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
     more = ["schedule.weight_decay=0.3", "schedule.clip_norm=1.0", "schedule.amp=true"]
     config = validate_config(
-        compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *given, *more)
+        compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *overrides, *more)
     )
     contents = AnnotationSummary("x", 8, 8, ((1, "a"), (2, "b")), has_masks=False, has_rle=False)
     detector = build_detector(config, contents)

@@ -95,7 +95,7 @@ def test_maps_agree_with_the_telemetry(model, inputs, cell):
         assert np.sqrt(np.mean(view.difference**2)) == pytest.approx(view.telemetry.noise_rms, rel=1e-4)
 
 
-def test_realised_sigma_is_the_one_asked_for(seen):
+def test_realised_sigma_is_the_configured_one(seen):
     assert _level(seen.comparison, "p2").telemetry.sigma == pytest.approx(0.25, rel=0.1)
 
 
@@ -161,10 +161,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
-def test_what_cannot_be_seen_is_refused(cell, overrides):
-    with pytest.raises(ConfigError) as told:
+def test_a_noise_that_cannot_be_shown_is_refused(cell, overrides):
+    with pytest.raises(ConfigError) as refused:
         cell(*overrides.split())
-    assert str(told.value) == REFUSED[overrides]
+    assert str(refused.value) == REFUSED[overrides]
 
 
 # The figure
@@ -241,7 +241,7 @@ def test_pictures_are_the_same_to_the_byte(seen):
 def command(monkeypatch, capsys, micro):
     """`python -m ablation.preview` about the micro model, in this process: its output, or how it ended."""
 
-    def told(*arguments):
+    def run(*arguments):
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # main sets it; this makes pytest restore it
         monkeypatch.delenv("HYDRA_FULL_ERROR")
         monkeypatch.setattr(sys, "path", sys.path[:])
@@ -251,15 +251,15 @@ def command(monkeypatch, capsys, micro):
             return str(end.code)
         return capsys.readouterr().out
 
-    return told
+    return run
 
 
 def test_the_command_writes_the_figure_and_prints_the_table(command, tmp_path):
-    told = command("--out", str(tmp_path / "out"), "noise.sigma=0.25")
+    output = command("--out", str(tmp_path / "out"), "noise.sigma=0.25")
     assert Image.open(tmp_path / "out" / "1000001.png").size[0] > 600
     assert list((tmp_path / "out").glob("events.out.tfevents*"))
-    assert [line.split()[0] for line in told.splitlines() if re.match(r"p\d ", line)] == FPN
-    assert f"Figure: {tmp_path / 'out' / '1000001.png'}" in told
+    assert [line.split()[0] for line in output.splitlines() if re.match(r"p\d ", line)] == FPN
+    assert f"Figure: {tmp_path / 'out' / '1000001.png'}" in output
 
 
 @pytest.mark.parametrize(
@@ -278,13 +278,13 @@ def test_mistakes_end_in_one_message(command, override, message):
 
 def test_a_folder_that_cannot_be_made_is_refused(command, tmp_path):
     (tmp_path / "file").write_text("")
-    told = command("--out", str(tmp_path / "file"), "noise.sigma=0.25")
-    assert told.startswith(f"--out must be a folder that can be made, got {tmp_path / 'file'}")
+    output = command("--out", str(tmp_path / "file"), "noise.sigma=0.25")
+    assert output.startswith(f"--out must be a folder that can be made, got {tmp_path / 'file'}")
 
 
 def test_help_loads_nothing_heavy():
-    ask = "    from ablation.preview.__main__ import main\n    main(['--help'])\n"
-    script = f"import sys\ntry:\n{ask}except SystemExit:\n    pass\nprint(*sys.modules)"
+    call = "    from ablation.preview.__main__ import main\n    main(['--help'])\n"
+    script = f"import sys\ntry:\n{call}except SystemExit:\n    pass\nprint(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "--image" in out
     assert not {"torch", "detectron2", "matplotlib", "pandas", "numpy", "hydra"} & set(out.split())
