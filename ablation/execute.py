@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 
 import torch
 import yaml
-from detectron2.utils.env import seed_all_rng
 from filelock import FileLock, Timeout
 from torch import nn
 
@@ -27,9 +26,9 @@ from ablation.data.dataset import Dataset
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
-from ablation.models.build import build_detector, resolve_device
+from ablation.models.build import build_detector, load_pretrained, load_trained, resolve_device
 from ablation.models.detector import Detector
-from ablation.models.weights import load_weights, save_weights
+from ablation.models.weights import save_weights
 from ablation.records import provenance
 from ablation.records.atomic import replacing, write_text
 from ablation.records.errors import Busy, RecordError
@@ -94,7 +93,9 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
             check_corruptions(config, dataset)
             dataset.prepare()
             detector = build_detector(config, dataset)
-            model = _loaded(detector, training) if is_trained else _train(config, dataset, detector, training)
+            model = (
+                load_trained(detector, training.weights) if is_trained else _train(config, dataset, detector, training)
+            )
             while_training.close()
             _reset_peak_memory()
             began = time.perf_counter()
@@ -126,12 +127,6 @@ def _is_trained(training: TrainingPaths) -> bool:
     return _completed(training.record, TrainingRecord) is not None and training.weights.exists()
 
 
-def _loaded(detector: Detector, paths: TrainingPaths) -> nn.Module:
-    model = detector.build()
-    load_weights(model, str(paths.weights))
-    return model
-
-
 @contextlib.contextmanager
 def _locked(lock: Path) -> Iterator[None]:
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -160,7 +155,7 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
             model, summary = _load_pretrained(config, detector)
         elif config.schedule.devices > 1:
             summary = train_on_devices(config, paths)
-            model = _loaded(detector, paths)
+            model = load_trained(detector, paths.weights)
         else:
             training = Training(config, dataset, detector, paths)
             model, summary = training.run(), training.summary()
@@ -174,9 +169,8 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
 
 def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
     """A model that somebody else trained."""
-    seed_all_rng(config.seed)  # layers that no weights fit start as those of a training with this seed
-    model = detector.build()
-    return model, {"weights": load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)}
+    model, report = load_pretrained(detector, config)
+    return model, {"weights": report}
 
 
 def _set_determinism(mode: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from ablation import noise as noise_types
 from ablation.config.base import Group
@@ -54,13 +54,21 @@ class NoiseConfig(Group):
     destination: Literal["both", "rpn", "roi"]
     probability: Annotated[float, Field(gt=0, le=1)]
     schedule: NoiseScheduleConfig
+    _built: Noise | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check(self) -> NoiseConfig:
         if self.levels != "all" and (not self.levels or len(set(self.levels)) != len(self.levels)):
             raise ValueError(f"noise.levels must be 'all' or a list of distinct levels, got {self.levels}.")
         try:
-            noise = self.build()
+            noise = self._built = noise_types.build(
+                self.type,
+                sigma=self.sigma,
+                scale=self.scale,
+                granularity=self.granularity,
+                shared=self.shared,
+                params=self.params,
+            )
             if noise is not None and self.schedule.shape != "constant":
                 noise.scaled(0.5)  # refuses the types whose strength cannot be set
         except ConfigError as error:
@@ -86,17 +94,11 @@ class NoiseConfig(Group):
                 "Leave it out, or choose noise.when=train or always."
             )
 
-    def build(self) -> Noise | None:
-        """The noise that these keys describe; None when they describe none (type none, or sigma 0)."""
-        return noise_types.build(
-            self.type,
-            sigma=self.sigma,
-            scale=self.scale,
-            granularity=self.granularity,
-            shared=self.shared,
-            params=self.params,
-        )
+    @property
+    def built(self) -> Noise | None:
+        """The noise that these keys describe; None if they describe none (type none, or sigma 0)."""
+        return self._built
 
     def acts(self, phase: Phase) -> bool:
         """Whether there is noise in this phase."""
-        return self.build() is not None and self.when in (phase, "always")
+        return self._built is not None and self.when in (phase, "always")

@@ -70,7 +70,7 @@ class RunConfig(Group):
                 f"noise.schedule.full must be <= schedule.iterations={iterations}, got {full}: the full strength "
                 "would never be reached."
             )
-        built = self.noise.build()
+        built = self.noise.built
         size, devices = self.schedule.batch_size, self.schedule.devices
         if built is not None and built.needs_batch and size == devices:
             shared = f" on {devices} devices" if devices > 1 else ""

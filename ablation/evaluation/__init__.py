@@ -1,1 +1,1 @@
-"""Evaluation: detections to metrics, robustness under noise and corruptions, kinds of error, pictures."""
+"""Evaluation: metrics of detections, robustness to noise and corruptions, kinds of error, pictures."""

@@ -1,6 +1,6 @@
-"""Corrupted test images: the benchmark of Michaelis et al. (arXiv 1907.07484) by its own package.
+"""Corrupted test images: the benchmark of Michaelis et al. (arXiv 1907.07484), by its own package.
 
-`imagecorruptions` is imported where an image is corrupted, and not before: it takes two seconds and compiles.
+`imagecorruptions` is imported only where an image is corrupted, because it compiles for two seconds.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import inspect
 import tempfile
-from collections.abc import Iterator
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -25,17 +24,17 @@ if TYPE_CHECKING:
     from ablation.data.loaders import Mapper
 
 DISTRIBUTION = "imagecorruptions-imaug"  # the maintained one; `imagecorruptions` itself needs NumPy 1
-_LEAST_SIDE = 32  # pixels, below which the package refuses an image
+_MIN_SIDE = 32  # pixels; the package refuses smaller images
 
 Pixels = NDArray[np.uint8]
 
 
 def check_corruptions(config: RunConfig, dataset: Dataset) -> None:
-    """Refuse corruptions that this environment or these test images do not allow. Loads nothing heavy.
+    """Refuse corruptions that cannot be applied here, without importing their package.
 
     Raises:
-        ConfigError: the package is not installed.
-        DataError: test images are too small, or none are there.
+        ConfigError: The package is not installed.
+        DataError: Test images are too small, or there are none.
     """
     if not config.evaluation.conditions():
         return
@@ -51,40 +50,54 @@ def check_corruptions(config: RunConfig, dataset: Dataset) -> None:
         return  # generated images are large enough
     source, kept = selection.source, selection.ids
     entries = [entry for key, entry in source.summary.entries.items() if key in kept]
-    if small := [entry.name for entry in entries if min(entry.width, entry.height) < _LEAST_SIDE]:
+    if small := [entry.name for entry in entries if min(entry.width, entry.height) < _MIN_SIDE]:
         raise DataError(
-            f"evaluation.corruptions needs images of at least {_LEAST_SIDE} x {_LEAST_SIDE} pixels; {len(small)} of "
+            f"evaluation.corruptions needs images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels; {len(small)} of "
             f"{source.annotations} are smaller, the first is {small[0]!a}. Leave them out, or the corruptions."
         )
 
 
 def corrupt(image: Pixels, corruption: str, severity: int, image_id: int) -> Pixels:
-    """The package's own corruption, drawn from a seed of the image, the corruption and the severity alone.
+    """Corrupt an image, with draws that depend on its id, the corruption and the severity alone.
 
-    image: H×W×3 RGB; severity: 1 to 5. The global generator of NumPy is left as it was.
+    Args:
+        image: H×W×3 RGB.
+        corruption: A name of the package.
+        severity: 1 to 5.
+        image_id: Of the COCO data set.
+
+    Returns:
+        H×W×3 RGB. NumPy's global generator is left as it was.
     """
     import imagecorruptions
 
     seed = _seed(image_id, corruption, severity)
     # Two of the functions draw from a generator of their own.
     takes_seed = "seed" in inspect.signature(imagecorruptions.corruption_dict[corruption]).parameters
-    own = {"seed": seed} if takes_seed else {}
-    with _seeded(seed), contextlib.redirect_stdout(None):  # it prints about odd sizes, and copes with them
-        found: Pixels = imagecorruptions.corrupt(image, severity=severity, corruption_name=corruption, **own)
-    return found
+    arguments = {"seed": seed} if takes_seed else {}
+    state = np.random.get_state()
+    np.random.seed(seed)
+    try:
+        with contextlib.redirect_stdout(None):  # it prints about odd sizes, which it can handle
+            corrupted: Pixels = imagecorruptions.corrupt(
+                image, severity=severity, corruption_name=corruption, **arguments
+            )
+    finally:
+        np.random.set_state(state)
+    return corrupted
 
 
 class CorruptedMapper:
-    """A mapper that is shown corrupted images, at the size of the file, before it resizes them.
+    """Corrupts images at the size of the file before a mapper resizes them.
 
-    The image goes through a file without loss, so that any mapper reads it in the colours that it is used to.
+    The corrupted image goes through a lossless file, so that any mapper reads it in its own order of colours.
     """
 
     def __init__(self, mapper: Mapper, corruption: str, severity: int) -> None:
         self._mapper, self._corruption, self._severity = mapper, corruption, severity
 
     def __call__(self, entry: dict[str, Any]) -> dict[str, Any]:
-        """Detectron2's input for an entry of its catalog, of the corrupted image."""
+        """Return a model's input with the corrupted image, for an entry of detectron2's catalog."""
         from detectron2.data.detection_utils import read_image  # loads torch
 
         image = read_image(entry["file_name"], "RGB")
@@ -97,13 +110,3 @@ class CorruptedMapper:
 def _seed(image_id: int, corruption: str, severity: int) -> int:
     digest = hashlib.sha256(f"{image_id}/{corruption}/{severity}".encode()).digest()
     return int.from_bytes(digest[:4], "little")
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    state = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(state)

@@ -1,4 +1,4 @@
-"""What a model found in the images of a split, as COCO results, and the scores of that."""
+"""Detections of a model in the images of a split, as COCO results, and their scores."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from ablation.evaluation.matching import Task, match
 from ablation.evaluation.tide import error_shift
 from ablation.scoring import Matches, accumulate
 
-_ALL_SIZES = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the numbers that detectron2 gives
+_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # those of detectron2
 
 
 class Detections:
-    """Collects the outputs of a model; `truth` is the COCO data set that they are scored against."""
+    """Collects the outputs of a model; `truth` is the COCO data set to score them against."""
 
     def __init__(self, truth: Mapping[str, Any]) -> None:
         self._category_ids = sorted(category["id"] for category in truth["categories"])  # as detectron2 numbers them
@@ -28,31 +28,31 @@ class Detections:
         return len(self._results)
 
     def add(self, inputs: Sequence[Mapping[str, Any]], outputs: Sequence[Mapping[str, Any]]) -> None:
-        """Take the detections of a batch."""
+        """Add the detections of a batch."""
         self._matches.clear()
         for image, output in zip(inputs, outputs, strict=True):
             if "instances" not in output:
                 continue
-            found = output["instances"].to("cpu")
-            if found.has("pred_keypoints"):
-                found.remove("pred_keypoints")  # else they were moved by half a pixel in place, for all who come later
-            for result in instances_to_coco_json(found, image["image_id"]):
+            instances = output["instances"].to("cpu")
+            if instances.has("pred_keypoints"):
+                instances.remove("pred_keypoints")  # instances_to_coco_json would move them by half a pixel in place
+            for result in instances_to_coco_json(instances, image["image_id"]):
                 self._results.append(result | {"category_id": self._category_ids[result["category_id"]]})
 
     def matches(self, task: Task) -> Matches:
-        """Which of them are right, at each threshold and size."""
+        """Return which detections are right, at each threshold and size."""
         if task not in self._matches:
             self._matches[task] = match(self._truth, self._results, task)
         return self._matches[task]
 
     def error_shift(self, task: Task) -> dict[str, float | None]:
-        """TIDE's kinds of error to points of AP50; None where no class is left to score."""
+        """Return TIDE's kinds of error in points of AP50; None where no class is left to score."""
         gains = error_shift(self._truth, self._results, task)
         return {name: None if math.isnan(gain) else gain for name, gain in gains.items() if name != "AP50"}
 
 
 def scores(matches: Matches, task: str) -> dict[str, float | None]:
-    """Detectron2's numbers by detectron2's names, in percent; None where there is no ground truth of that kind."""
+    """Return the metrics by detectron2's names, in percent; None where there is no ground truth of that kind."""
     numbers = accumulate(matches)
     classes = [f"AP-{name}" for name in matches.category_names.tolist()] if len(matches.category_ids) > 1 else []
-    return {f"{task}/{key}": None if math.isnan(numbers[key]) else numbers[key] for key in (*_ALL_SIZES, *classes)}
+    return {f"{task}/{key}": None if math.isnan(numbers[key]) else numbers[key] for key in (*_METRICS, *classes)}

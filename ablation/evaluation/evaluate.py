@@ -1,4 +1,4 @@
-"""AP of a trained model, under its own evaluation noise and under each cell of a noise grid."""
+"""Metrics of a trained model: under its own evaluation noise, under a noise grid and on corrupted images."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
@@ -18,16 +17,11 @@ from ablation.config.schemas import RunConfig
 from ablation.data.dataset import Dataset
 from ablation.data.loaders import Mapper, evaluation_loader, register
 from ablation.data.splits import Split
+from ablation.evaluation import detectron2_metrics
 from ablation.evaluation.corruptions import CorruptedMapper
 from ablation.evaluation.detections import Detections, scores
-from ablation.evaluation.detectron2_metrics import (
-    keypoint_evaluator,
-    keypoint_metrics,
-    semantic_evaluator,
-    semantic_metrics,
-)
 from ablation.evaluation.matching import Task
-from ablation.evaluation.pictures import Album, ExampleImage
+from ablation.evaluation.pictures import ExampleCollector, ExampleImage
 from ablation.evaluation.robustness import under_corruption, under_noise
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
@@ -36,17 +30,23 @@ from ablation.processes.progress import Progress
 from ablation.records.schema import CorruptionScore, GridScore, LevelTelemetry
 from ablation.scoring import Matches
 
-_Told = Callable[[Any], dict[str, float | None]]
+MetricReader = Callable[[Any], dict[str, float | None]]
 BatchCallback = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: detectron2's names to percent, None where there is no ground truth; flags: remarks on them.
+    """Result of an evaluation.
 
-    matches: by task, what the metrics were counted from. grid: the metrics of each cell of the noise grid; corruptions:
-    those on the images under each corruption; error_shift: by task, TIDE's kinds of error to points of AP50.
-    pictures: a few images with what was found in them.
+    Attributes:
+        metrics: By detectron2's names, in percent; None where there is no ground truth.
+        flags: Remarks on the metrics.
+        telemetry: What the run's own noise did, by level.
+        matches: By task; the metrics are computed from these.
+        grid: The metrics under each cell of the noise grid.
+        corruptions: The metrics on the images under each corruption.
+        error_shift: By task, TIDE's kinds of error to points of AP50.
+        pictures: A few images with their detections.
     """
 
     metrics: Mapping[str, float | None]
@@ -59,24 +59,24 @@ class Evaluation:
     pictures: tuple[ExampleImage, ...]
 
 
-class Countdown:
-    """Tells how far an evaluation is, in batches under one noise or corruption each; done: of `total`."""
+class BatchCounter:
+    """Counts and reports the batches of an evaluation; each batch counts once for each noise or corruption."""
 
     def __init__(self, total: int) -> None:
         self.done, self._total, self._started = 0, total, time.perf_counter()
 
-    def tell(self) -> None:
-        """Tell the watcher of this process."""
-        spent = time.perf_counter() - self._started
-        left = spent / self.done * (self._total - self.done) if self.done else None
+    def report(self) -> None:
+        """Report the progress to the parent process."""
+        elapsed = time.perf_counter() - self._started
+        left = elapsed / self.done * (self._total - self.done) if self.done else None
         progress.report_progress(Progress("evaluate", self.done, self._total, seconds_left=left))
 
 
 class SharedFeatures:
-    """Inside the block the backbone computes the features of a batch once, however often the model is asked.
+    """Computes the features of the backbone once per batch inside a `with` block, for any number of forward passes.
 
-    Noise is added behind the backbone by hooks, so each pass perturbs the same clean features, and its result is that
-    of an evaluation of its own. `forget` before each batch.
+    Noise is added behind the backbone by hooks, so each pass perturbs the same clean features and gives the result of
+    an evaluation of its own. Call `clear` before each batch.
     """
 
     def __init__(self, model: Any) -> None:
@@ -85,19 +85,17 @@ class SharedFeatures:
 
     def __enter__(self) -> SharedFeatures:
         self._compute = self._backbone.forward
-        self._backbone.forward = self._shared
+        self._backbone.forward = self._forward
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         del self._backbone.forward
 
-    def forget(self) -> None:
-        """The next pass is about other images, or other features of them."""
+    def clear(self) -> None:
+        """Drop the features, because the next pass has other images or changes what the backbone computes."""
         self._features = None
 
-    def _shared(self, images: Tensor) -> dict[str, Tensor]:
+    def _forward(self, images: Tensor) -> dict[str, Tensor]:
         if self._features is None:
             self._features = self._compute(images)
         return dict(self._features)
@@ -105,56 +103,70 @@ class SharedFeatures:
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
-    """One noise under which the model is asked."""
+    """A noise, and the detections of the model under it."""
 
     injection: Injection
     detections: Detections
 
     def scores(self, tasks: Sequence[Task]) -> dict[str, float | None]:
-        """The metrics of each task."""
+        """Return the metrics of each task."""
         return {key: value for task in tasks for key, value in scores(self.detections.matches(task), task).items()}
 
 
 def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: Detector) -> Evaluation:
-    """Measure a trained model on the test split, under the run's noise if that acts in evaluation, and the grid.
+    """Evaluate a trained model on the test split, on corrupted images and under each cell of the noise grid.
 
-    On corrupted images it meets the run's own evaluation noise, or none.
+    The run's own noise acts on the test split and on the corrupted images if it acts in evaluation.
 
     Raises:
-        NoiseNotApplied: a noise never acted.
+        NoiseNotApplied: A noise never acted.
     """
     split = dataset.split("test")
     name = register(split)
     tasks: tuple[Task, ...] = ("bbox", "segm") if detector.has_masks and split.summary.has_masks else ("bbox",)
     truth = json.loads(split.annotations.read_bytes())
-    asked = partial(_asked, model, truth)
-    own = asked(config.noise, 0)
-    cells, clean = _under_each_noise(config, own, asked)
-    passes = list(dict.fromkeys([own, *cells]))  # some cells are the same noise, or none
-    others = _others(split, name, detector)
-    album = Album(truth, split.images, config.evaluation.pictures)
+
+    def new_pass(noise: NoiseConfig, draw: int = 0) -> _Pass:
+        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
+
+    def load(mapper: Mapper) -> Any:
+        unannotated = partial(_map_without_annotations, mapper)
+        return evaluation_loader(unannotated, name, config.evaluation.batch_size, detector.loader_config.workers)
+
+    own = new_pass(config.noise)
+    clean = own if not config.noise.acts("eval") else None
+    cells = config.evaluation.noise_grid.cells()
+    cell_passes = []
+    for cell in cells:
+        if cell.noise.acts("eval"):
+            cell_passes.append(new_pass(cell.noise, cell.draw))
+        else:  # all cells without noise share one pass
+            clean = clean or new_pass(cell.noise, cell.draw)
+            cell_passes.append(clean)
+    passes = list(dict.fromkeys([own, *cell_passes]))
+    evaluators = _detectron2_evaluators(split, name, detector)
+    examples = ExampleCollector(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
-    load = partial(_loaded, name=name, config=config, workers=detector.feed.workers)
     loader, conditions = load(mapper), config.evaluation.conditions()
-    countdown = Countdown(len(loader) * (len(passes) + len(conditions)))
-    _infer(model, loader, passes, countdown, [album.add, *(evaluator.process for evaluator, _ in others)])
+    counter = BatchCounter(len(loader) * (len(passes) + len(conditions)))
+    _infer(model, loader, passes, counter, [examples.add, *(evaluator.process for evaluator, _ in evaluators)])
     corruptions = []
     for corruption, severity in conditions:
-        one = asked(config.noise, 0)
-        _infer(model, load(CorruptedMapper(mapper, corruption, severity)), [one], countdown)
-        corruptions.append(CorruptionScore(corruption, severity, one.scores(tasks)))
+        corrupted = new_pass(config.noise)
+        _infer(model, load(CorruptedMapper(mapper, corruption, severity)), [corrupted], counter)
+        corruptions.append(CorruptionScore(corruption, severity, corrupted.scores(tasks)))
     for one in passes:
         one.injection.check_applied()
-    found = {one: one.scores(tasks) for one in passes}
+    pass_scores = {one: one.scores(tasks) for one in passes}
     grid = tuple(
-        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, found[one], one.injection.telemetry())
-        for cell, one in zip(config.evaluation.noise_grid.cells(), cells, strict=True)
+        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, pass_scores[one], one.injection.telemetry())
+        for cell, one in zip(cells, cell_passes, strict=True)
     )
-    metrics = dict(found[own])
-    for evaluator, told in others:
-        metrics |= told(evaluator)
-    metrics |= under_noise(grid, found[clean] if clean else None, tasks)
-    metrics |= under_corruption(corruptions, found[own], tasks)
+    metrics = dict(pass_scores[own])
+    for evaluator, read_metrics in evaluators:
+        metrics |= read_metrics(evaluator)
+    metrics |= under_noise(grid, pass_scores[clean] if clean else None, tasks)
+    metrics |= under_corruption(corruptions, pass_scores[own], tasks)
     return Evaluation(
         metrics,
         () if len(own.detections) else ("no detections: every AP is 0",),
@@ -163,65 +175,48 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
         grid,
         tuple(corruptions),
         {task: own.detections.error_shift(task) for task in tasks},
-        album.pictures(),
+        examples.examples(),
     )
 
 
-def _others(split: Split, name: str, detector: Detector) -> list[tuple[Any, _Told]]:
-    """Detectron2's own evaluators of what the model finds besides boxes and masks, each with what reads its numbers."""
-    found: list[tuple[Any, _Told]] = []
+def _detectron2_evaluators(split: Split, name: str, detector: Detector) -> list[tuple[Any, MetricReader]]:
+    """Return detectron2's evaluators for what is predicted besides boxes and masks, each with its reader."""
+    evaluators: list[tuple[Any, MetricReader]] = []
     if detector.has_keypoints and split.summary.has_keypoints:
-        found.append((keypoint_evaluator(name, detector.oks_sigmas), keypoint_metrics))
+        keypoints = detectron2_metrics.keypoint_evaluator(name, detector.oks_sigmas)
+        evaluators.append((keypoints, detectron2_metrics.keypoint_metrics))
     if detector.semantic and split.sem_seg:
-        found.append((semantic_evaluator(split, detector.semantic), semantic_metrics))
-    return found
+        labels = detectron2_metrics.semantic_evaluator(split, detector.semantic)
+        evaluators.append((labels, detectron2_metrics.semantic_metrics))
+    return evaluators
 
 
-def _asked(model: nn.Module, truth: Mapping[str, Any], noise: NoiseConfig, draw: int) -> _Pass:
-    return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
-
-
-def _under_each_noise(
-    config: RunConfig, own: _Pass, asked: Callable[[NoiseConfig, int], _Pass]
-) -> tuple[list[_Pass], _Pass | None]:
-    """The pass of each cell of the grid, and the one without noise if there is one; all that have none share it."""
-    clean = own if not config.noise.acts("eval") else None
-    passes = []
-    for cell in config.evaluation.noise_grid.cells():
-        if cell.noise.acts("eval"):
-            passes.append(asked(cell.noise, cell.draw))
-        else:
-            clean = clean or asked(cell.noise, cell.draw)
-            passes.append(clean)
-    return passes, clean
-
-
-def _loaded(mapper: Mapper, *, name: str, config: RunConfig, workers: int) -> Any:
-    return evaluation_loader(partial(_unannotated, mapper), name, config.evaluation.batch_size, workers)
-
-
-def _unannotated(mapper: Mapper, entry: dict[str, Any]) -> dict[str, Any]:
-    """Detectron2's mapper would copy every polygon, only to drop it."""
+def _map_without_annotations(mapper: Mapper, entry: dict[str, Any]) -> dict[str, Any]:
+    # detectron2's mapper would copy every polygon, only to drop it.
     return mapper({key: value for key, value in entry.items() if key != "annotations"})
 
 
 def _infer(
-    model: nn.Module, loader: Any, passes: Sequence[_Pass], countdown: Countdown, watchers: Sequence[BatchCallback] = ()
+    model: nn.Module,
+    loader: Any,
+    passes: Sequence[_Pass],
+    counter: BatchCounter,
+    callbacks: Sequence[BatchCallback] = (),
 ) -> None:
-    """Ask the model about each batch once for each pass; the watchers see what the first one gave."""
+    """Run the model on each batch once for each pass; the callbacks receive the outputs of the first one."""
     model.eval()
     with torch.no_grad(), SharedFeatures(model) as shared:
         for batch in loader:
-            shared.forget()
+            shared.clear()
             for number, one in enumerate(passes):
-                countdown.tell()
-                if one.injection.is_inside_the_backbone:
-                    shared.forget()
+                counter.report()
+                if one.injection.is_inside_backbone:
+                    shared.clear()
                 with one.injection:
                     outputs = model(batch)
-                if one.injection.is_inside_the_backbone:
-                    shared.forget()
+                if one.injection.is_inside_backbone:
+                    shared.clear()
                 one.detections.add(batch, outputs)
-                for watch in watchers if number == 0 else ():
-                    watch(batch, outputs)
-                countdown.done += 1
+                for callback in callbacks if number == 0 else ():
+                    callback(batch, outputs)
+                counter.done += 1

@@ -31,23 +31,25 @@ _REACHED = np.array([_EACH_AREA * ((1 << count) - 1) for count in range(len(THRE
 def match(ground_truth: Mapping[str, Any] | Path, detections: Sequence[Mapping[str, Any]], task: Task) -> Matches:
     """Match detections with ground truth as pycocotools does with its standard parameters.
 
-    ground_truth: a COCO data set (images, annotations, categories) or the JSON file of one. An annotation without
-        `iscrowd` is no crowd, one without `area` has that of its box; `ignore` means nothing, as in pycocotools.
-    detections: COCO results: image_id, category_id, score, and bbox (x, y, width, height) in pixels or segmentation
-        (compressed RLE). A mask's area is that of the mask even where there is a box, as in detectron2.
+    Args:
+        ground_truth: A COCO data set (images, annotations, categories) or the JSON file of one. An annotation without
+            `iscrowd` is no crowd, one without `area` has that of its box; `ignore` means nothing, as in pycocotools.
+        detections: COCO results: image_id, category_id, score, and bbox (x, y, width, height) in pixels or segmentation
+            (compressed RLE). A mask's area is that of the mask even where there is a box, as in detectron2.
+        task: Which overlaps count, those of boxes or of masks.
 
     Raises:
-        DataError: a detection is in an image that the ground truth does not list, or an object has no mask to score.
+        DataError: A detection is in an image that the ground truth does not list, or an object has no mask to score.
     """
     data = json.loads(ground_truth.read_bytes()) if isinstance(ground_truth, Path) else ground_truth
     names = {category["id"]: category["name"] for category in data["categories"]}
     sizes = {image["id"]: (image.get("height"), image.get("width")) for image in data["images"]}
-    if strangers := {d["image_id"] for d in detections} - sizes.keys():
-        raise DataError(f"There are detections in images that the ground truth lacks: {sorted(strangers)[:5]}.")
+    if unknown := {d["image_id"] for d in detections} - sizes.keys():
+        raise DataError(f"There are detections in images that the ground truth lacks: {sorted(unknown)[:5]}.")
     image_ids, category_ids = np.unique(list(sizes)), np.unique(list(names))
-    truths = _truths(data["annotations"], image_ids.tolist(), category_ids.tolist(), sizes, task)
-    found = _found(detections, image_ids.tolist(), category_ids.tolist(), task)
-    matched, ignored = _assigned(_near(found, truths, task), found, truths)
+    truths = _select_truths(data["annotations"], image_ids.tolist(), category_ids.tolist(), sizes, task)
+    found = _select_detections(detections, image_ids.tolist(), category_ids.tolist(), task)
+    matched, ignored = _assign(_overlapping_pairs(found, truths, task), found, truths)
     # Stable on top of the order by image, class and score: images stay ascending among equal scores.
     order = np.lexsort((-found.scores, found.category))
     return Matches(
@@ -59,15 +61,19 @@ def match(ground_truth: Mapping[str, Any] | Path, detections: Sequence[Mapping[s
         found.scores[order],
         matched[order],
         ignored[order],
-        *_counted(truths),
+        *_count_truths(truths),
     )
 
 
 @dataclass(frozen=True)
 class _Shapes:
-    """Boxes or masks sorted by image and class; image, category: (n,) positions of their ids.
+    """The n boxes or masks of a task, sorted by image and class.
 
-    shapes: (n, 4) boxes or n masks as compressed RLE. outside: (n,) bits of the areas that a shape is not of.
+    Attributes:
+        image: (n,) positions of the image ids.
+        category: (n,) positions of the category ids.
+        shapes: (n, 4) boxes or n masks as compressed RLE.
+        outside: (n,) bits of the ranges of area that do not contain the area of a shape.
     """
 
     image: NDArray[np.int32]
@@ -78,29 +84,33 @@ class _Shapes:
 
 @dataclass(frozen=True)
 class _Truths(_Shapes):
-    """crowds: (n,) may be matched again and again, and count nowhere; nameless: (n,) pycocotools cannot note a match
-    with these, since it does so by the annotation's id and takes 0 for none."""
+    """The n ground truths.
+
+    Attributes:
+        crowds: (n,) True for crowds, which may be matched any number of times and count nowhere.
+        nameless: (n,) True where the annotation's id is 0. pycocotools notes a match by the id and reads 0 as no match.
+    """
 
     crowds: NDArray[np.bool_]
     nameless: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class _Found(_Shapes):
-    """scores: (n,) falling within an image and class."""
+class _Detections(_Shapes):
+    """The n detections; their scores, (n,), fall within an image and class."""
 
     scores: NDArray[np.float64]
 
 
-def _truths(
+def _select_truths(
     annotations: Sequence[Mapping[str, Any]],
     image_ids: Sequence[Any],
     category_ids: Sequence[Any],
     sizes: Mapping[Any, tuple[int, int]],
     task: Task,
 ) -> _Truths:
-    known_images, known_categories = set(image_ids), set(category_ids)
-    known = [a for a in annotations if a["image_id"] in known_images and a["category_id"] in known_categories]
+    images, categories = set(image_ids), set(category_ids)
+    known = [a for a in annotations if a["image_id"] in images and a["category_id"] in categories]
     image, category = _positions(known, image_ids, category_ids)
     order = np.lexsort((category, image))
     known = [known[i] for i in order.tolist()]
@@ -116,27 +126,25 @@ def _truths(
     )
 
 
-def _found(
+def _select_detections(
     detections: Sequence[Mapping[str, Any]], image_ids: Sequence[Any], category_ids: Sequence[Any], task: Task
-) -> _Found:
-    """The first hundred detections of each image and class by falling score; equal ones stay in their order."""
-    known_categories = set(category_ids)
-    known = [d for d in detections if d["category_id"] in known_categories]
+) -> _Detections:
+    """Return the first hundred detections of each image and class by falling score; ties keep their order."""
+    categories = set(category_ids)
+    known = [d for d in detections if d["category_id"] in categories]
     image, category = _positions(known, image_ids, category_ids)
     score = np.array([d["score"] for d in known], np.float64)
     order = np.lexsort((-score, category, image))
     order = order[ranks(image[order], category[order]) < MAX_DETECTIONS]
     known = [known[i] for i in order.tolist()]
     shapes = _boxes(known) if task == "bbox" else [d["segmentation"] for d in known]
-    areas = shapes[:, 2] * shapes[:, 3] if isinstance(shapes, np.ndarray) else _mask_areas(shapes)
-    return _Found(image[order], category[order], shapes, _outside(np.asarray(areas, np.float64)), score[order])
-
-
-def _mask_areas(shapes: Sequence[Any]) -> NDArray[np.float64]:
-    """(n,) pixels of each mask."""
-    # In parts, because pycocotools keeps their number in a byte on the way: 256 masks at once are an error.
-    parts = [masks.area(shapes[start : start + 255]) for start in range(0, len(shapes), 255)]
-    return np.concatenate([np.zeros(0), *parts])
+    if isinstance(shapes, np.ndarray):
+        areas = shapes[:, 2] * shapes[:, 3]
+    else:
+        # In parts, because pycocotools keeps their number in a byte: it fails for 256 masks at once.
+        parts = [masks.area(shapes[start : start + 255]) for start in range(0, len(shapes), 255)]
+        areas = np.concatenate([np.zeros(0), *parts])
+    return _Detections(image[order], category[order], shapes, _outside(np.asarray(areas, np.float64)), score[order])
 
 
 def _positions(
@@ -155,7 +163,7 @@ def _boxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
 
 
 def as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
-    """A mask of (height, width) as compressed RLE, from polygons or either kind of RLE."""
+    """Return a mask of (height, width) as compressed RLE, from polygons or either kind of RLE."""
     if isinstance(segmentation, list):
         return masks.merge(masks.frPyObjects(segmentation, *size))
     if isinstance(segmentation["counts"], list):
@@ -164,12 +172,12 @@ def as_rle(segmentation: Any, size: tuple[int, int]) -> Any:
 
 
 def truth_mask(annotation: Mapping[str, Any], size: tuple[int, int]) -> Any:
-    """The mask of a ground truth in an image of (height, width), as compressed RLE.
+    """Return the mask of a ground truth in an image of (height, width), as compressed RLE.
 
-    A crowd that has none covers its box: what is found there does not count as wrong. pycocotools fails on it.
+    A crowd without a mask covers its box: detections there do not count as wrong. pycocotools fails on it.
 
     Raises:
-        DataError: an object has no mask.
+        DataError: An object that is no crowd has no mask.
     """
     if annotation.get("segmentation"):
         return as_rle(annotation["segmentation"], size)
@@ -188,8 +196,9 @@ def _outside(areas: NDArray[np.float64]) -> NDArray[np.int64]:
     return bits
 
 
-def _counted(truths: _Truths) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
-    """Image, class and number in each area of the ground truth that is no crowd, sorted by class and image."""
+def _count_truths(truths: _Truths) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Return image, class and number in each range of area of the ground truths that are no crowds, sorted by class
+    and image."""
     pairs = np.stack([truths.category, truths.image], axis=1)
     pairs, index = np.unique(pairs[~truths.crowds], axis=0, return_inverse=True)
     shifts = len(THRESHOLDS) * np.arange(len(AREAS))
@@ -199,29 +208,28 @@ def _counted(truths: _Truths) -> tuple[NDArray[np.int32], NDArray[np.int32], NDA
     return pairs[:, 1], pairs[:, 0], count
 
 
-def _blocks(shapes: _Shapes, task: Task) -> NDArray[np.int64]:
-    """(n,) which shapes to compare in one call: boxes by image, for a call costs more than comparing those of other
-    classes in vain; masks, which cost more, by image and class."""
-    image = shapes.image.astype(np.int64)
-    return image if task == "bbox" else image << 32 | shapes.category
-
-
 @dataclass(frozen=True)
 class _Pairs:
-    """Detections and ground truths of one image and class that overlap by the lowest threshold or more.
+    """The n pairs of a detection and a ground truth of its image and class that overlap by the lowest threshold.
 
-    found, truth: (n,) positions, by detection, and for each the larger overlap first. reached: (n,) bits of the
-    thresholds that the overlap reaches, in every area.
+    Attributes:
+        detection: (n,) positions, rising.
+        truth: (n,) positions; of each detection's pairs the larger overlap comes first.
+        reached: (n,) bits of the thresholds that the overlap reaches, in every range of area.
     """
 
-    found: NDArray[np.intp]
+    detection: NDArray[np.intp]
     truth: NDArray[np.intp]
     reached: NDArray[np.int64]
 
 
-def _near(found: _Found, truths: _Truths, task: Task) -> _Pairs:
-    """pycocotools' overlaps: intersection over union, for crowds intersection over the detection's area."""
-    keys = _blocks(found, task), _blocks(truths, task)
+def _overlapping_pairs(found: _Detections, truths: _Truths, task: Task) -> _Pairs:
+    """Find the pairs by pycocotools' overlap: for crowds intersection over the detection's area, else over union."""
+    # Boxes are compared by image, because a call costs more than comparing other classes in vain; masks, which cost
+    # more, by image and class.
+    keys = [shapes.image.astype(np.int64) for shapes in (found, truths)]
+    if task == "segm":
+        keys = [key << 32 | shapes.category for key, shapes in zip(keys, (found, truths), strict=True)]
     common = np.intersect1d(keys[0], keys[1])
     bounds = [np.searchsorted(key, common, side).tolist() for key in keys for side in ("left", "right")]
     parts = []
@@ -240,27 +248,28 @@ def _near(found: _Found, truths: _Truths, task: Task) -> _Pairs:
     return _Pairs(detection[order], truth[order], reached[order])
 
 
-def _assigned(pairs: _Pairs, found: _Found, truths: _Truths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give each detection, best first, the best ground truth that is left; one that counts before any that does not.
+def _assign(pairs: _Pairs, found: _Detections, truths: _Truths) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Match each detection, best first, with the best ground truth left; one that counts before any that does not.
 
-    Returns the bits, (D,) each, where detections are matched and where they are ignored.
+    Returns:
+        Two arrays of bits, (D,) each: where detections are matched, and where they are ignored.
     """
     matched, ignored = np.zeros(len(found.image), np.int64), found.outside.copy()
     counts = np.where(truths.crowds, 0, OF_ALL & ~truths.outside).tolist()
     crowds, nameless = truths.crowds.tolist(), truths.nameless.tolist()
     free = [OF_ALL] * len(counts)
-    rows = zip(pairs.found.tolist(), pairs.truth.tolist(), pairs.reached.tolist(), strict=True)
+    rows = zip(pairs.detection.tolist(), pairs.truth.tolist(), pairs.reached.tolist(), strict=True)
     for detection, group in groupby(rows, itemgetter(0)):
-        near = list(group)
-        given = spare = 0
-        open_ = OF_ALL
+        candidates = list(group)
+        taken = taken_ignored = 0
+        unmatched = OF_ALL
         for flip in (0, OF_ALL):  # first where the ground truth counts, then where it does not
-            for _, truth, reached in near:
-                bits = reached & (counts[truth] ^ flip) & open_ & free[truth]
-                open_ &= ~bits
+            for _, truth, reached in candidates:
+                bits = reached & (counts[truth] ^ flip) & unmatched & free[truth]
+                unmatched &= ~bits
                 free[truth] &= OF_ALL if crowds[truth] else ~bits
-                given |= 0 if nameless[truth] else bits
-                spare |= bits & flip
-        matched[detection] = given
-        ignored[detection] = spare | ignored[detection] & ~given
+                taken |= 0 if nameless[truth] else bits
+                taken_ignored |= bits & flip
+        matched[detection] = taken
+        ignored[detection] = taken_ignored | ignored[detection] & ~taken
     return matched, ignored

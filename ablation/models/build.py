@@ -1,4 +1,4 @@
-"""From `model` to a detectron2 model: its config of either kind, its levels, its device."""
+"""Builds the detector of a run from its configuration, and loads its model."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from ablation.config.model import ModelConfig
@@ -17,57 +18,64 @@ from ablation.data.dataset import Dataset
 from ablation.data.splits import SPLITS
 from ablation.models import lazy, yacs
 from ablation.models.detector import Detector, SemanticHead
+from ablation.models.hooks import find_levels
 from ablation.models.levels import Levels
 from ablation.models.locate import config_file, weights_file
+from ablation.models.weights import load_weights
 from ablation.records.errors import ConfigError
+from ablation.records.schema import WeightsReport
 
 
 def build_detector(config: RunConfig, dataset: Dataset) -> Detector:
-    """The detector of a run: the model's config and overrides, fitted to the data and the schedule.
+    """Return the detector of a run: the model's config and overrides, adapted to the data and the schedule.
+
+    Args:
+        config: Of the run.
+        dataset: The data set that the configuration describes.
 
     Raises:
-        ConfigError: a key that the config does not have, a module that cannot be imported, data that do not suit.
+        ConfigError: A key is unknown to the config, a module cannot be imported, or the data do not suit the model.
     """
     contents = dataset.split("train").summary
-    _import(config.model.imports)
+    _import_modules(config.model.imports)
     path = config_file(config.model.config)
     weights = str(weights_file(config.model.weights) or config.model.weights)
-    where, workers = resolve_device(config.sweep.device), config.sweep.data_workers
+    device, workers = resolve_device(config.sweep.device), config.sweep.data_workers
     if path.suffix == ".py":
-        cfg = lazy.file_config(path, config.model.overrides)
+        cfg = lazy.load_config(path, config.model.overrides)
         lazy.adapt_config(cfg, contents, config.schedule)
         clip = config.schedule.clip_norm
-        found: Detector = lazy.LazyDetector(cfg, device=where, weights=weights, workers=workers, clip_norm=clip)
+        detector: Detector = lazy.LazyDetector(cfg, device=device, weights=weights, workers=workers, clip_norm=clip)
     else:
-        node = yacs.file_config(path, config.model.overrides)
+        node = yacs.load_config(path, config.model.overrides)
         yacs.adapt_config(node, contents, config.schedule)
         node.SEED = config.seed
-        node.MODEL.DEVICE, node.MODEL.WEIGHTS, node.DATALOADER.NUM_WORKERS = where, weights, workers
+        node.MODEL.DEVICE, node.MODEL.WEIGHTS, node.DATALOADER.NUM_WORKERS = device, weights, workers
         node.freeze()
-        found = yacs.YacsDetector(node)
-    if found.has_keypoints and not contents.keypoints:
+        detector = yacs.YacsDetector(node)
+    if detector.has_keypoints and not contents.keypoints:
         raise ConfigError(
             f"model={config.model.name} predicts keypoints, and the category of {dataset.name} names none. "
             "Give data with keypoints, or another model."
         )
-    if found.has_keypoints and not contents.has_keypoints:
+    if detector.has_keypoints and not contents.has_keypoints:
         raise ConfigError(
             f"model={config.model.name} predicts keypoints, and not all objects of {dataset.name} have them. "
             "Give each its keypoints, zeros where none is labelled, or another model."
         )
     try:
-        config.schedule.share(found.feed.batch_size)
+        config.schedule.share(detector.loader_config.batch_size)
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    if found.semantic is not None:
-        _check_semantic(config.model.name, dataset, found, found.semantic)
-    return found
+    if detector.semantic is not None:
+        _check_semantic(config.model.name, dataset, detector, detector.semantic)
+    return detector
 
 
-def _check_semantic(model: str, dataset: Dataset, found: Detector, head: SemanticHead) -> None:
-    """Refuse data that a head for stuff cannot learn from or be measured on."""
+def _check_semantic(model: str, dataset: Dataset, detector: Detector, head: SemanticHead) -> None:
+    """Refuse data that a semantic head cannot be trained or evaluated on."""
     data = dataset.name
-    if head.needs_masks and not found.has_masks:
+    if head.needs_masks and not detector.has_masks:
         raise ConfigError(
             f"model={model} puts masks of objects above the stuff, and {data} has objects without a mask. Give masks "
             "of all objects, or another model."
@@ -85,55 +93,55 @@ def _check_semantic(model: str, dataset: Dataset, found: Detector, head: Semanti
             raise ConfigError(
                 f"model={model} labels {head.classes} classes, 0 to {head.classes - 1} (and {head.ignore_value} for "
                 f"none), and {split.sem_seg} holds {max(values)}. Set +model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES="
-                f"{max(values) + 1} (of a LazyConfig: model.sem_seg_head.num_classes), or mend the labels."
+                f"{max(values) + 1} (of a LazyConfig: model.sem_seg_head.num_classes), or fix the labels."
             )
 
 
-def noise_levels(model: nn.Module) -> Levels:
-    """The levels of a model, and which of them each consumer reads."""
-    parts: Any = model
-    outputs = tuple(parts.backbone.output_shape())
-    network: Any = bottom_up(model)
-    # A ResNet names all its stages; its output_shape only those that something above it reads.
-    stages = getattr(network, "stage_names", None) or network.output_shape()
-    below = tuple(level for level in stages if isinstance(getattr(network, level, None), nn.Module))
-    consumers = (getattr(parts, name, None) for name in ("proposal_generator", "roi_heads"))
-    read = (None if c is None else tuple(getattr(c, "in_features", outputs)) for c in consumers)
-    return Levels(outputs, below, *read)
+def load_pretrained(detector: Detector, config: RunConfig) -> tuple[nn.Module, WeightsReport | None]:
+    """Build the model of a run and load `model.weights` into it.
+
+    Layers that no weights fit are initialised as in a training with this seed.
+
+    Raises:
+        RunError: The weights do not fit, or hold code.
+    """
+    seed_all_rng(config.seed)
+    model = detector.build()
+    return model, load_weights(model, detector.weights, allow_pickle=config.model.allow_pickle)
 
 
-def bottom_up(model: nn.Module) -> nn.Module:
-    """The network below a feature pyramid; the backbone itself where there is no pyramid."""
-    backbone: Any = model.backbone
-    network: nn.Module = getattr(backbone, "bottom_up", backbone)
-    return network
+def load_trained(detector: Detector, weights: Path) -> nn.Module:
+    """Build the model of a run and load the weights that its training saved."""
+    model = detector.build()
+    load_weights(model, str(weights))
+    return model
 
 
 def probe_levels(model: Mapping[str, Any]) -> Levels:
-    """The levels of the model that a `model` group describes; without its weights, and of YAML without memory."""
+    """Return the levels of the model that a `model` group describes, without loading its weights."""
     group = ModelConfig(**model)
-    _import(group.imports)
+    _import_modules(group.imports)
     path = config_file(group.config)
     if path.suffix == ".py":
-        cfg = lazy.file_config(path, group.overrides)
-        return noise_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
-    return noise_levels(yacs.untrained(yacs.file_config(path, group.overrides)))
+        cfg = lazy.load_config(path, group.overrides)
+        return find_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
+    return find_levels(yacs.build_without_weights(yacs.load_config(path, group.overrides)))
 
 
 def resolve_device(name: str) -> str:
-    """cpu or cuda: what `sweep.device` stands for on this machine."""
+    """Return cpu or cuda for `sweep.device`, which may be auto."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
 
 
-def _import(names: Sequence[str]) -> None:
-    """Run the user's modules, which register backbones, heads and meta-architectures with detectron2."""
-    here = str(Path.cwd())
-    if names and here not in sys.path:
-        sys.path.insert(0, here)
+def _import_modules(names: Sequence[str]) -> None:
+    """Import the user's modules, which register backbones, heads and meta-architectures with detectron2."""
+    folder = str(Path.cwd())
+    if names and folder not in sys.path:
+        sys.path.insert(0, folder)
     for name in names:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a module of the user's may raise anything
+        except Exception as error:  # a user's module may raise anything
             raise ConfigError(f"model.imports: {name} cannot be imported: {type(error).__name__}: {error}.") from error

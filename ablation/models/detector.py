@@ -1,11 +1,10 @@
-"""What a model's config describes, whichever of detectron2's two kinds it is: how to build, optimise and feed it."""
+"""A detectron2 config of either kind, YAML or LazyConfig: how to build, optimise and feed its model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +12,20 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.records.errors import ConfigError
+
+# What detectron2's builders raise for a config that they cannot build.
+_BUILD_ERRORS = (KeyError, AssertionError, ValueError, AttributeError, ImportError, TypeError)
 
 
 @dataclass(frozen=True)
 class SemanticHead:
-    """What labels every pixel: classes, how many; ignore_value: of the pixels that are not learnt from.
+    """A head that labels every pixel.
 
-    needs_masks: whether detectron2 puts masks of objects above the stuff, as for panoptic segmentation.
+    Attributes:
+        classes: Number of classes.
+        ignore_value: Label of the pixels that count neither in training nor in evaluation.
+        needs_masks: True if detectron2 puts the masks of objects above the labels, as for panoptic segmentation.
     """
 
     classes: int
@@ -28,11 +34,17 @@ class SemanticHead:
 
 
 class Detector(ABC):
-    """A detectron2 config fitted to the data and the schedule.
+    """A detectron2 config, adapted to the data and the schedule.
 
-    iterations: of the training; weights: where it starts from, '' for nowhere; is_amp: mixed precision;
-    has_masks, has_keypoints: what it predicts besides boxes; oks_sigmas: one for each keypoint, () for COCO's own.
-    semantic: what labels stuff, None where nothing does.
+    Attributes:
+        iterations: Of the training.
+        weights: Path or address of the checkpoint to start from; '' for none.
+        is_amp: True if the training uses mixed precision.
+        has_masks: True if the model predicts masks.
+        has_keypoints: True if the model predicts keypoints.
+        semantic: The head that labels every pixel, if there is one.
+        oks_sigmas: One for each keypoint; () for COCO's own.
+        loader_config: How training batches are loaded.
     """
 
     iterations: int
@@ -42,68 +54,64 @@ class Detector(ABC):
     has_keypoints: bool
     semantic: SemanticHead | None
     oks_sigmas: tuple[float, ...]
-    feed: LoaderConfig
+    loader_config: LoaderConfig
 
-    @abstractmethod
     def build(self) -> nn.Module:
-        """An untrained model; its initial weights depend on torch's global seed alone.
+        """Return an untrained model; its initial weights depend on torch's global seed alone.
 
         Raises:
             ConfigError: detectron2 cannot build what the config describes.
         """
+        try:
+            return self._build()
+        except _BUILD_ERRORS as error:
+            raise ConfigError(
+                f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and "
+                "model.overrides."
+            ) from error
+
+    @abstractmethod
+    def _build(self) -> nn.Module: ...
 
     @abstractmethod
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """The optimiser of the model's parameters."""
+        """Return the optimiser of the model's parameters."""
 
     @abstractmethod
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:
-        """The rate over the iterations."""
+        """Return the schedule of the learning rate."""
 
     @abstractmethod
     def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:
-        """From an entry of detectron2's catalog to a model's input.
+        """Return the function from an entry of detectron2's catalog to a model's input.
 
-        name: the split in the catalog; augmented: as in training, otherwise as in evaluation; annotated: with the
-        ground truth, as a loss needs it.
+        Args:
+            name: Of the split in the catalog.
+            augmented: True for augmentation and resizing as in training, False for resizing as in evaluation.
+            annotated: True for the ground truth that a loss needs.
         """
 
     @abstractmethod
     def save(self, path: Path) -> None:
-        """Write the config, as YAML, for a reader and for detectron2."""
+        """Write the config as YAML that detectron2 reads."""
 
 
 def with_gradient_clipping(optimizer: Optimizer, norm: float, norm_type: float = 2.0) -> Optimizer:
-    """The optimiser, which first scales each parameter's gradient down to the norm.
+    """Make an optimiser scale each parameter's gradient down to a norm before each step.
 
-    The same bits as detectron2's clipping, `torch.nn.utils.clip_grad_norm_` for one parameter after the other, in
-    three calls instead of six for each parameter.
+    The result equals detectron2's own clipping bit for bit, which calls `torch.nn.utils.clip_grad_norm_` for one
+    parameter after the other; this takes three calls for all of them instead of six for each.
     """
-    kind = type(optimizer)
 
-    def step(self: Optimizer, closure: Any = None) -> Any:
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        _clip(grads, norm, norm_type)
-        return kind.step(self, closure)
+    @torch.no_grad()
+    def clip(*_: object) -> None:
+        grads: list[Tensor] = [
+            p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+        ]
+        if grads:
+            norms = torch.stack(torch._foreach_norm(grads, norm_type))
+            scales = torch.clamp(norm / (norms + 1e-6), max=1.0)
+            torch._foreach_mul_(grads, list(scales.unbind()))
 
-    optimizer.__class__ = type(f"{kind.__name__}WithGradientClip", (kind,), {"step": step})
+    optimizer.register_step_pre_hook(clip)
     return optimizer
-
-
-@torch.no_grad()
-def _clip(grads: list[Tensor], norm: float, norm_type: float) -> None:
-    if not grads:
-        return
-    norms = torch.stack(torch._foreach_norm(grads, norm_type))
-    scales = torch.clamp(norm / (norms + 1e-6), max=1.0)
-    torch._foreach_mul_(grads, list(scales.unbind()))
-
-
-def build_error_message(error: Exception) -> str:
-    """What detectron2 said when it could not build a model."""
-    return (
-        f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and model.overrides."
-    )
-
-
-BUILD_ERRORS = (KeyError, AssertionError, ValueError, AttributeError, ImportError, TypeError)

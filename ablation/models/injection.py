@@ -1,38 +1,34 @@
-"""Puts noise into an unmodified detectron2 model by hooks, and takes it out again.
+"""Noise in the features of an unmodified detectron2 model, for the time of a `with` block.
 
-Every draw comes from a private generator that is seeded anew from what the draw belongs to: in training the
-seed, the iteration and the level; in evaluation the image's id, the level and the draw's number. So the
-global generators are never touched, a resumed training draws what an undisturbed one would have drawn, every
-model meets the same evaluation noise, and no result depends on batch size, order or workers.
+Every draw comes from a private generator that is seeded anew from what the draw belongs to: in training the seed, the
+iteration and the level; in evaluation the image's id, the level and the draw's number. So the global generators are
+never touched, a resumed training draws what an undisturbed one would have drawn, every model meets the same evaluation
+noise, and no result depends on batch size, order or workers.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from types import TracebackType
 from typing import Any
 
 import torch
 from detectron2.utils import comm
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from ablation.config.noise import NoiseConfig, NoiseScheduleConfig, Phase
-from ablation.models.build import bottom_up, noise_levels
+from ablation.models.hooks import FeatureHooks, find_levels
+from ablation.models.levels import Levels
 from ablation.noise.base import Noise, rms
 from ablation.records.errors import NoiseNotApplied
 from ablation.records.schema import LevelTelemetry
 
-Features = dict[str, Tensor]
-
 
 @dataclass
 class _Tally:
-    """Running sums of one level; the squares are means over one call each."""
+    """Running sums of one level, as checkpoints store them; `signal` and `noise` sum the mean square of each call."""
 
     calls: int = 0
     measured: int = 0
@@ -40,7 +36,7 @@ class _Tally:
     noise: float = 0.0
 
     def measure(self, before: Tensor, after: Tensor, valid: Tensor | None) -> LevelTelemetry:
-        """Add a call to the sums; what it alone showed."""
+        """Add a call to the sums and return what it measured."""
         signal = float(rms(before, valid).square().mean())
         noise = float(rms(after.detach().float() - before.float(), valid).square().mean())
         self.measured += 1
@@ -54,19 +50,29 @@ class _Tally:
 
 
 class Injection:
-    """Noise in a model for the time of a `with` block.
+    """Adds noise to the features of a model inside a `with` block.
 
-    Set `iteration` before each training step; `measured` then holds what that step alone measured, by level.
-    draw: which of several independent evaluation draws.
-    While `is_paused`, nothing is perturbed.
-    In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts
-    nor receives noise that a single image would not have had.
+    In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts nor
+    receives noise that a single image would not have had.
+
+    Args:
+        model: The model; it is not changed beyond hooks, which the end of the block removes.
+        noise: Which noise, and where and when it acts. No hook is attached where it does not act in `phase`.
+        phase: "train" or "eval".
+        seed: Of the training; used in training only.
+        iterations: Of the whole training, for the noise schedule.
+        draw: Number of this evaluation's draw, where several independent ones are evaluated.
+
+    Attributes:
+        iteration: Set it before each training step.
+        is_paused: While true, nothing is perturbed.
+        measured: What the current step alone measured, by level.
 
     Raises:
-        ConfigError: a level or destination that the model does not have.
+        ConfigError: The model does not have a level or the destination.
     """
 
-    MEASURE_EVERY = 20  # training calls per level between two measurements of the realised ratio
+    MEASURE_EVERY = 20  # training calls per level between two measurements, which cost more than the noise
 
     def __init__(
         self,
@@ -81,53 +87,35 @@ class Injection:
         self.iteration = 0
         self.is_paused = False
         self.measured: dict[str, LevelTelemetry] = {}
-        self._model: Any = model
         self._config = noise
-        self._noise = noise.build() if noise.acts(phase) else None
+        self._noise = noise.built if noise.acts(phase) else None
         self._phase = phase
         self._draw = draw
         self._seed = seed
         self._iterations = iterations
         self._tallies: dict[str, _Tally] = {}
-        self._handles: list[RemovableHandle] = []
-        self._inputs: Sequence[Mapping[str, Any]] = ()
-        self._padded = (0, 0)
         self._generators: dict[torch.device, torch.Generator] = {}
-        self._levels = noise_levels(model).chosen(noise) if self._noise else None
+        self._levels = find_levels(model).select(noise) if self._noise else Levels((), (), None, None)
+        self._hooks = FeatureHooks(model, self._levels, noise.destination, self._perturb)
 
     @property
-    def is_inside_the_backbone(self) -> bool:
-        """Whether the noise acts on a stage below the outputs, so that it changes what the backbone computes."""
-        return bool(self._levels and self._levels.stages)
+    def is_inside_backbone(self) -> bool:
+        """True if the noise acts on a stage below the outputs, so that it changes what the backbone computes."""
+        return bool(self._levels.stages)
 
     def __enter__(self) -> Injection:
-        if self._levels is None:
-            return self
-        self._handles = [
-            self._model.register_forward_pre_hook(self._remember_inputs),
-            self._model.backbone.register_forward_pre_hook(self._remember_padding),
-        ]
-        for level in self._levels.stages:
-            # The stage itself, not the dict that the network returns: deeper stages see the noise too.
-            stage = getattr(bottom_up(self._model), level)
-            self._handles.append(stage.register_forward_hook(partial(self._after_stage, level=level)))
-        if self._levels.outputs:
-            self._attach_outputs(self._levels.outputs)
+        self._hooks.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles = []
+    def __exit__(self, *_: object) -> None:
+        self._hooks.__exit__()
 
     def telemetry(self) -> dict[str, LevelTelemetry]:
-        """What the noise did so far, by level."""
+        """Return signal and noise measured so far, by level."""
         return {level: tally.telemetry() for level, tally in self._tallies.items()}
 
     def state_dict(self) -> dict[str, dict[str, float]]:
-        """The telemetry's running sums, for the checkpoint."""
+        """Return the telemetry's running sums, for the checkpoint."""
         return {level: vars(tally).copy() for level, tally in self._tallies.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
@@ -135,66 +123,37 @@ class Injection:
         self._tallies = {level: _Tally(**sums) for level, sums in state.items()}
 
     def check_applied(self) -> None:
-        """A noise that was asked for and never acted must not pass for a result.
+        """Refuse a result whose noise was configured and never acted.
 
         Raises:
-            NoiseNotApplied: some level was never perturbed.
+            NoiseNotApplied: Some level was never perturbed.
         """
-        asked = (*self._levels.outputs, *self._levels.stages) if self._levels else ()
-        silent = sorted(level for level in asked if level not in self._tallies)
+        configured = (*self._levels.outputs, *self._levels.stages)
+        silent = sorted(level for level in configured if level not in self._tallies)
         if silent:
             raise NoiseNotApplied(
-                f"The noise was configured for {', '.join(sorted(asked))} but never applied to {', '.join(silent)} "
-                f"in {self._phase}. Check noise.levels, noise.destination, noise.probability and noise.schedule."
+                f"The noise was configured for {', '.join(sorted(configured))} but never applied to "
+                f"{', '.join(silent)} in {self._phase}. Check noise.levels, noise.destination, noise.probability and "
+                "noise.schedule."
             )
 
-    def _attach_outputs(self, levels: tuple[str, ...]) -> None:
-        destination = self._config.destination
-        if destination == "both":
-            hook = partial(self._after_network, levels=levels)
-            self._handles.append(self._model.backbone.register_forward_hook(hook))
-            return
-        consumer = self._model.proposal_generator if destination == "rpn" else self._model.roi_heads
-        self._handles.append(consumer.register_forward_pre_hook(partial(self._before_consumer, levels=levels)))
-
-    def _remember_inputs(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self._inputs = arguments[0]
-
-    def _remember_padding(self, _module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self._padded = tuple(arguments[0].shape[-2:])
-
-    def _after_stage(self, _module: nn.Module, _arguments: tuple[Any, ...], output: Tensor, *, level: str) -> Tensor:
-        return self._perturbed(level, output)
-
-    def _after_network(
-        self, _module: nn.Module, _arguments: tuple[Any, ...], output: Features, *, levels: tuple[str, ...]
-    ) -> Features:
-        return output | {level: self._perturbed(level, output[level]) for level in levels if level in output}
-
-    def _before_consumer(
-        self, _module: nn.Module, arguments: tuple[Any, ...], *, levels: tuple[str, ...]
-    ) -> tuple[Any, ...]:
-        # Both consumers of detectron2 take (images, features, ...); the other one keeps the clean features.
-        images, features, *rest = arguments
-        return images, self._after_network(self._model, (), features, levels=levels), *rest
-
-    def _perturbed(self, level: str, x: Tensor) -> Tensor:
+    def _perturb(self, level: str, x: Tensor) -> Tensor:
         if self.is_paused:
             return x
         if self._phase == "train":
-            return self._perturbed_batch(level, x)
-        images = [self._perturbed_image(level, x[i : i + 1], i) for i in range(len(x))]
+            return self._perturb_batch(level, x)
+        images = [self._perturb_image(level, x[i : i + 1], i) for i in range(len(x))]
         return images[0] if len(images) == 1 else torch.cat(images)
 
-    def _perturbed_batch(self, level: str, x: Tensor) -> Tensor:
-        noise = self._scheduled()
+    def _perturb_batch(self, level: str, x: Tensor) -> Tensor:
+        noise = self._scheduled_noise()
         key: tuple[object, ...] = ("train", self._seed, self.iteration)
         if rank := comm.get_rank():  # each device has draws of its own
             key = (*key, f"rank {rank}")
         if noise is None or not self._is_acting(x.device, *key):
             return x
-        generator = self._generator(x.device, *key, level)
-        valid = self._valid(x)
+        generator = self._seeded_generator(x.device, *key, level)
+        valid = self._valid_mask(x)
         y = noise(x, generator, valid)
         tally = self._tallies.setdefault(level, _Tally())
         if tally.calls % self.MEASURE_EVERY == 0:
@@ -202,13 +161,13 @@ class Injection:
         tally.calls += 1
         return y
 
-    def _perturbed_image(self, level: str, x: Tensor, number: int) -> Tensor:
+    def _perturb_image(self, level: str, x: Tensor, number: int) -> Tensor:
         assert self._noise is not None
-        key = ("eval", self._inputs[number]["image_id"], *([self._draw] if self._draw else []))
+        key = ("eval", self._hooks.inputs[number]["image_id"], *([self._draw] if self._draw else []))
         if not self._is_acting(x.device, *key):
             return x
-        generator = self._generator(x.device, *key, level)
-        height, width = self._extent(number, x)
+        generator = self._seeded_generator(x.device, *key, level)
+        height, width = self._hooks.extent(number, x)
         crop = x[..., :height, :width].contiguous()  # the same bits with and without padding around
         noisy = self._noise(crop, generator)
         tally = self._tallies.setdefault(level, _Tally())
@@ -220,7 +179,7 @@ class Injection:
         y[..., :height, :width] = noisy
         return y
 
-    def _scheduled(self) -> Noise | None:
+    def _scheduled_noise(self) -> Noise | None:
         assert self._noise is not None
         strength = strength_at(self._config.schedule, self.iteration, self._iterations)
         if strength == 0:
@@ -230,24 +189,19 @@ class Injection:
     def _is_acting(self, device: torch.device, *key: object) -> bool:
         if self._config.probability == 1:
             return True
-        # One decision for all levels of a forward pass.
-        draw = torch.rand((), generator=self._generator(device, *key), device=device)
+        # The key names no level: one decision for all levels of a forward pass.
+        draw = torch.rand((), generator=self._seeded_generator(device, *key), device=device)
         return bool(draw < self._config.probability)
 
-    def _generator(self, device: torch.device, *key: object) -> torch.Generator:
+    def _seeded_generator(self, device: torch.device, *key: object) -> torch.Generator:
         generator = self._generators.setdefault(device, torch.Generator(device))
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
         generator.manual_seed(int.from_bytes(digest, "big") >> 1)
         return generator
 
-    def _extent(self, number: int, x: Tensor) -> tuple[int, int]:
-        """Height and width of image `number` at x's resolution; what lies beyond is padding."""
-        size = self._inputs[number]["image"].shape[-2:]
-        height, width = (math.ceil(s * f / p) for s, f, p in zip(size, x.shape[-2:], self._padded, strict=True))
-        return height, width
-
-    def _valid(self, x: Tensor) -> Tensor | None:
-        extents = [self._extent(i, x) for i in range(len(x))]
+    def _valid_mask(self, x: Tensor) -> Tensor | None:
+        """Return N×1×H×W bool, False on padding; None where no image of the batch is padded."""
+        extents = [self._hooks.extent(i, x) for i in range(len(x))]
         if all(extent == tuple(x.shape[-2:]) for extent in extents):
             return None
         valid = torch.zeros((len(x), 1, *x.shape[-2:]), dtype=torch.bool, device=x.device)
@@ -257,7 +211,7 @@ class Injection:
 
 
 def strength_at(schedule: NoiseScheduleConfig, iteration: int, iterations: int) -> float:
-    """The share of the full strength, 0 to 1, that the schedule gives an iteration of a training."""
+    """Return the share of the full strength, 0 to 1, that the schedule gives an iteration of a training."""
     if iteration < schedule.start or (schedule.stop is not None and iteration >= schedule.stop):
         return 0.0
     if schedule.shape == "constant":

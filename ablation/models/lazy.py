@@ -22,14 +22,14 @@ from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
+from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.records.atomic import replacing
 from ablation.records.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-# What a config that describes a model only is completed with: file below detectron2's zoo and the name in it.
-_USUAL = {
+# Defaults for a config that describes a model only: file below detectron2's zoo and the name in it.
+_DEFAULTS = {
     "train": ("common/train.py", "train"),
     "dataloader": ("common/data/coco.py", "dataloader"),
     "optimizer": ("common/optim.py", "SGD"),
@@ -47,16 +47,16 @@ class LazyDetector(Detector):
         self.iterations = cfg.train.max_iter
         self.weights = weights
         self.is_amp = cfg.train.amp.enabled
-        self.has_masks = _selected(cfg, "model.roi_heads.mask_head") is not None
-        self.has_keypoints = _selected(cfg, "model.roi_heads.keypoint_head") is not None
-        head = _selected(cfg, "model.sem_seg_head")
-        is_panoptic = _selected(cfg, "model.roi_heads") is not None
+        self.has_masks = OmegaConf.select(cfg, "model.roi_heads.mask_head") is not None
+        self.has_keypoints = OmegaConf.select(cfg, "model.roi_heads.keypoint_head") is not None
+        head = OmegaConf.select(cfg, "model.sem_seg_head")
+        is_panoptic = OmegaConf.select(cfg, "model.roi_heads") is not None
         self.semantic = SemanticHead(head.num_classes, head.ignore_value, is_panoptic) if head is not None else None
-        evaluator = _selected(cfg, "dataloader.evaluator")  # of a panoptic model a list of them
+        evaluator = OmegaConf.select(cfg, "dataloader.evaluator")  # of a panoptic model a list of them
         sigmas = evaluator.get("kpt_oks_sigmas") if isinstance(evaluator, DictConfig) else None
         self.oks_sigmas = tuple(sigmas or ())
         loader = cfg.dataloader.train
-        self.feed = LoaderConfig(
+        self.loader_config = LoaderConfig(
             loader.total_batch_size,
             filters_empty=loader.dataset.get("filter_empty", True),
             groups_by_aspect=loader.get("aspect_ratio_grouping", True),
@@ -65,17 +65,14 @@ class LazyDetector(Detector):
         self._device = device
         self._clip_norm = clip_norm
 
-    def build(self) -> nn.Module:  # noqa: D102
-        try:
-            model: nn.Module = instantiate(self.cfg.model)
-        except BUILD_ERRORS as error:
-            raise ConfigError(build_error_message(error)) from error
+    def _build(self) -> nn.Module:
+        model: nn.Module = instantiate(self.cfg.model)
         return model.to(self._device)
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
-        described = copy.deepcopy(self.cfg.optimizer)
-        described.params.model = model
-        optimizer: Optimizer = instantiate(described)
+        cfg = copy.deepcopy(self.cfg.optimizer)
+        cfg.params.model = model
+        optimizer: Optimizer = instantiate(cfg)
         return with_gradient_clipping(optimizer, self._clip_norm) if self._clip_norm is not None else optimizer
 
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
@@ -85,18 +82,19 @@ class LazyDetector(Detector):
 
     def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
         loaders = self.cfg.dataloader
+        mapper: Mapper
         if not (augmented or annotated):
-            plain: Mapper = instantiate(loaders.test.mapper)
-            return plain
-        described = copy.deepcopy(loaders.train.mapper)
+            mapper = instantiate(loaders.test.mapper)
+            return mapper
+        cfg = copy.deepcopy(loaders.train.mapper)
         if not augmented:
-            described.augmentations = loaders.test.mapper.augmentations
-            described.recompute_boxes = False
+            cfg.augmentations = loaders.test.mapper.augmentations
+            cfg.recompute_boxes = False
         if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
-            described.instance_mask_format = "bitmask"
-        if described.get("use_keypoint"):
-            described.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
-        mapper: Mapper = instantiate(described)
+            cfg.instance_mask_format = "bitmask"
+        if cfg.get("use_keypoint"):
+            cfg.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
+        mapper = instantiate(cfg)
         return mapper
 
     def save(self, path: Path) -> None:  # noqa: D102
@@ -105,12 +103,12 @@ class LazyDetector(Detector):
 
 
 def adapt_config(cfg: DictConfig, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
-    """Fit a config to the classes and the annotations of the data, and to the schedule."""
+    """Adapt a config to the classes and the annotations of the data, and to the schedule."""
     for key in _CLASSES:
-        if isinstance(_selected(cfg, key), int):
+        if isinstance(OmegaConf.select(cfg, key), int):
             OmegaConf.update(cfg, key, len(contents.categories))
     mapper = cfg.dataloader.train.mapper
-    if _selected(cfg, "model.roi_heads.mask_head") is not None and not contents.has_masks:
+    if OmegaConf.select(cfg, "model.roi_heads.mask_head") is not None and not contents.has_masks:
         logger.warning("The training data have boxes only: the mask head is left out.")
         for key in _MASKS:
             cfg.model.roi_heads.pop(key, None)
@@ -120,11 +118,11 @@ def adapt_config(cfg: DictConfig, contents: AnnotationSummary, schedule: Schedul
     _apply_schedule(cfg, schedule, contents)
 
 
-def file_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
-    """The config of a Python file with some of its keys replaced; what it lacks is taken from detectron2's zoo.
+def load_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
+    """Load a Python config and replace some of its keys; parts that it lacks are taken from detectron2's zoo.
 
     Raises:
-        ConfigError: the file or a key is refused.
+        ConfigError: The file or a key is refused.
     """
     try:
         cfg = LazyConfig.load(str(path))
@@ -132,21 +130,17 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
         raise ConfigError(f"model.config: {path} cannot be loaded: {type(error).__name__}: {error}.") from error
     if not isinstance(cfg, DictConfig) or "model" not in cfg:
         raise ConfigError(f"model.config: {path} defines no `model`. Give a LazyConfig file of detectron2.")
-    for key, (file, name) in _USUAL.items():
+    for key, (file, name) in _DEFAULTS.items():
         if key not in cfg:
-            cfg[key] = _of_the_zoo(file)[name]
+            from detectron2 import model_zoo  # warns of the deprecated pkg_resources when it is imported
+
+            cfg[key] = model_zoo.get_config(file)[name]
     for key, value in flatten(overrides).items():
         parent = key.rpartition(".")[0]
-        if parent and not isinstance(_selected(cfg, parent), DictConfig):
+        if parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
             raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
-
-
-def _of_the_zoo(file: str) -> Any:
-    from detectron2 import model_zoo  # imports the deprecated pkg_resources, which says so to everybody
-
-    return model_zoo.get_config(file)
 
 
 def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:
@@ -159,7 +153,7 @@ def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Annotat
         optimizer.lr = schedule.lr
     iterations = schedule.length(contents.images, loader.total_batch_size)
     if iterations is not None:
-        cfg.train.max_iter = iterations  # a multiplier is a function of the share of the training
+        cfg.train.max_iter = iterations  # a multiplier is a function of the fraction of the training
     if schedule.warmup is not None:
         cfg.lr_multiplier.warmup_length = min(schedule.warmup / max(cfg.train.max_iter, 1), 1.0)
     if schedule.decay == "cosine":
@@ -171,7 +165,3 @@ def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: Annotat
         optimizer.weight_decay = schedule.weight_decay
     if schedule.amp is not None:
         cfg.train.amp.enabled = schedule.amp
-
-
-def _selected(cfg: DictConfig, key: str) -> Any:
-    return OmegaConf.select(cfg, key)

@@ -1,4 +1,4 @@
-"""Where the names of a configuration lead: config files and weights, found without importing detectron2."""
+"""Files behind `model.config`, `model.weights` and `model.imports`, found without importing detectron2."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import ast
 import hashlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from difflib import get_close_matches
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import yaml
 
@@ -21,15 +22,32 @@ OWN_PREFIX = "ablation://"
 _EXAMPLE = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
 _OWN_FOLDER = Path(__file__).parent / "zoo"
 
+_Content = TypeVar("_Content")
+
+
+def _cached_per_file(read: Callable[[Path], _Content]) -> Callable[[Path], _Content]:
+    """Call a function of a file again only after the file has changed; every cell of a sweep names the same files."""
+    cached = lru_cache(maxsize=256)(lambda path, _modified, _size: read(path))
+
+    @wraps(read)
+    def read_again_if_changed(path: Path) -> _Content:
+        stat = path.stat()
+        return cached(path, stat.st_mtime_ns, stat.st_size)
+
+    return read_again_if_changed
+
 
 def config_file(name: str) -> Path:
-    """The file behind `model.config`, YAML or LazyConfig (.py): a path, a zoo name, or one shipped with this package.
+    """Return the file behind `model.config`, YAML or LazyConfig (.py).
+
+    Args:
+        name: A path, a name of detectron2's model zoo, or `ablation://` and a name shipped with this package.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: There is no such file.
     """
     if name.startswith(OWN_PREFIX):
-        return _existing("model.config", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
+        return _require_file("model.config", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
     zoo = _zoo_folder()
     for candidate in (Path(name).expanduser(), *([zoo / name] if zoo else [])):
         if candidate.is_file():
@@ -43,75 +61,70 @@ def config_file(name: str) -> Path:
 
 
 def needs_unsafe_loader(path: Path) -> bool:
-    """Whether a config file, or one that it builds on, holds Python code in its YAML.
+    """Return True if a config file, or one that it builds on, holds Python code in its YAML.
 
-    detectron2's RetinaNet computes its anchor sizes so. Code of detectron2's own zoo is as good as detectron2.
+    The anchor sizes of detectron2's RetinaNet are such code. Code of detectron2's own zoo is trusted as detectron2 is.
 
     Raises:
-        ConfigError: the code stands in a file that is not of the zoo.
+        ConfigError: The code is in a file outside the zoo.
     """
-    holding = [file for file in _with_bases(path) if _python_tags(file, *_state(file))]
+    tags = {file: found for file in _config_and_bases(path) if (found := _python_tags(file))}
     zoo = _zoo_folder()
-    for file in holding:
+    for file, found in tags.items():
         if zoo is None or not file.is_relative_to(zoo.resolve()):
             raise ConfigError(
-                f"model.config: {file} holds Python code ({_python_tags(file, *_state(file))[0]}), which is run from "
-                "files of detectron2's model zoo only. Write the values out."
+                f"model.config: {file} holds Python code ({found[0]}), which is run from files of detectron2's model "
+                "zoo only. Write the values out."
             )
-    return bool(holding)
+    return bool(tags)
 
 
 def weights_file(name: str) -> Path | None:
-    """The local file behind `model.weights`; None for no weights and for addresses that detectron2 fetches.
+    """Return the local file behind `model.weights`; None for no weights and for addresses that detectron2 fetches.
 
     Raises:
-        ConfigError: a local path that does not exist.
+        ConfigError: A local path does not exist.
     """
     if name.startswith(OWN_PREFIX):
-        return _existing("model.weights", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
+        return _require_file("model.weights", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
     if not name or "://" in name:
         return None
-    return _existing("model.weights", Path(name).expanduser())
+    return _require_file("model.weights", Path(name).expanduser())
 
 
 def model_fingerprint(model: ModelConfig) -> dict[str, object]:
-    """What decides the model before training: the config files' and the weights' content, and the overrides."""
+    """Return what decides the model before training: digests of config files, weights and imports, and overrides."""
     path = config_file(model.config)
-    files = _with_imports(path) if path.suffix == ".py" else _with_bases(path)
+    files = _config_and_imports(path) if path.suffix == ".py" else _config_and_bases(path)
     weights = weights_file(model.weights)
-    return {
+    fingerprint = {
         "config": [_digest(path) for path in files],
         "weights": _digest(weights) if weights else model.weights,
         "overrides": model.overrides,
-        **(
-            {"imports": [_digest(file) for name in model.imports for file in _module_files(name)]}
-            if model.imports
-            else {}
-        ),
     }
+    if model.imports:
+        fingerprint["imports"] = [_digest(file) for name in model.imports for file in _module_files(name)]
+    return fingerprint
 
 
-def _with_imports(path: Path) -> list[Path]:
-    """A LazyConfig file and those that it imports relatively; what it imports from packages has a version."""
+def _config_and_imports(path: Path) -> list[Path]:
+    """Return a LazyConfig file and those that it imports relatively; packages are covered by their versions."""
     found = {path: None}
-    for node in ast.walk(_syntax(path)):
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError) as error:
+        raise ConfigError(f"model.config: {path} is not Python: {error}. Give a LazyConfig file.") from error
+    for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.level:
             folder = path.parents[node.level - 1]
             near = folder.joinpath(*(node.module or "").split("."))
             files = [near.with_suffix(".py")] if node.module else [folder / f"{name.name}.py" for name in node.names]
-            found |= dict.fromkeys(base for file in files if file.is_file() for base in _with_imports(file))
+            found |= dict.fromkeys(base for file in files if file.is_file() for base in _config_and_imports(file))
     return list(found)
 
 
-def _syntax(path: Path) -> ast.Module:
-    try:
-        return ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(f"model.config: {path} is not Python: {error}. Give a LazyConfig file.") from error
-
-
 def _module_files(name: str) -> list[Path]:
-    """The Python files of a user's module or package, looked for in the working folder too; nothing is run."""
+    """Return the Python files of a module or package, also from the working folder; nothing of it is run."""
     top, *rest = name.split(".")
     spec = PathFinder.find_spec(top, [str(Path.cwd()), *sys.path])
     if spec is None or not (spec.origin or spec.submodule_search_locations):
@@ -121,22 +134,26 @@ def _module_files(name: str) -> list[Path]:
     if not spec.submodule_search_locations:
         return [Path(str(spec.origin))]
     folder = Path(spec.submodule_search_locations[0]).joinpath(*rest)
-    return sorted(folder.rglob("*.py")) if folder.is_dir() else [_existing("model.imports", folder.with_suffix(".py"))]
+    return (
+        sorted(folder.rglob("*.py")) if folder.is_dir() else [_require_file("model.imports", folder.with_suffix(".py"))]
+    )
 
 
-def _with_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
-    """A config file and those that it builds on by `_BASE_`, which may be one name or a list."""
+def _config_and_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Return a config file and those that it builds on by `_BASE_`, which may be one name or a list."""
     if path in above:
         raise ConfigError(f"model.config: {path} is its own _BASE_. Break the circle.")
     files = [path]
-    for name in _bases(path, *_state(path)):
+    for name in _bases(path):
         base = Path(name).expanduser()
-        files += _with_bases(_existing("_BASE_", base if base.is_absolute() else path.parent / base), (*above, path))
+        files += _config_and_bases(
+            _require_file("_BASE_", base if base.is_absolute() else path.parent / base), (*above, path)
+        )
     return files
 
 
-@lru_cache(maxsize=256)
-def _bases(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+@_cached_per_file
+def _bases(path: Path) -> tuple[str, ...]:
     try:
         content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader that keeps tags as text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -150,24 +167,20 @@ def _bases(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
     return tuple(map(str, bases)) if isinstance(bases, list) else (str(bases),)
 
 
-@lru_cache(maxsize=256)
-def _python_tags(path: Path, _modified: int, _size: int) -> tuple[str, ...]:
+@_cached_per_file
+def _python_tags(path: Path) -> tuple[str, ...]:
     tags = (getattr(event, "tag", None) or "" for event in yaml.parse(path.read_bytes(), _Loader))
     return tuple(tag for tag in tags if tag.startswith("tag:yaml.org,2002:python/"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Reads what matters here; tags that only detectron2 understands are passed over."""
+    """Reads tags that only detectron2 understands as None."""
 
 
-def _passed_over(_loader: Any, _suffix: str, _node: Any) -> None:
-    return None
+_Loader.add_multi_constructor("", lambda _loader, _suffix, _node: None)
 
 
-_Loader.add_multi_constructor("", _passed_over)
-
-
-def _existing(key: str, path: Path) -> Path:
+def _require_file(key: str, path: Path) -> Path:
     if not path.is_file():
         hint = " Make it with `make pretrain`." if path.parent == _OWN_FOLDER and path.suffix == ".safetensors" else ""
         raise ConfigError(f"{key} must be a file that exists, got {path}. Check the path.{hint}")
@@ -183,12 +196,8 @@ def _zoo_folder() -> Path | None:
     return Path(spec.submodule_search_locations[0]) / "model_zoo" / "configs"
 
 
+@_cached_per_file
 def _digest(path: Path) -> str:
-    return _digest_of(path, *_state(path))
-
-
-@lru_cache(maxsize=256)
-def _digest_of(path: Path, _modified: int, _size: int) -> str:
     digest = hashlib.sha256()
     try:
         with path.open("rb") as file:
@@ -197,9 +206,3 @@ def _digest_of(path: Path, _modified: int, _size: int) -> str:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
     return digest.hexdigest()
-
-
-def _state(path: Path) -> tuple[int, int]:
-    """What changes when the file does: a content is read once, and again when it is another one."""
-    stat = path.stat()
-    return stat.st_mtime_ns, stat.st_size

@@ -1,4 +1,4 @@
-"""Checkpoints that a model starts from: read without running their code, and told layer by layer what fitted."""
+"""Checkpoints that a model starts from, read without running code in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ablation.records.atomic import replacing
 from ablation.records.errors import RunError
 from ablation.records.schema import WeightsReport
 
-# All that an array needs to come back from a pickle; detectron2's own .pkl files hold nothing else.
-_HARMLESS = {
+# All that unpickling an array needs; detectron2's own .pkl files hold nothing else.
+_SAFE_CLASSES = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
     ("numpy.core.multiarray", "_reconstruct"),
@@ -30,12 +30,18 @@ _HARMLESS = {
 
 
 def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> WeightsReport | None:
-    """Start from a checkpoint as detectron2 does: layers that are missing or of another shape keep their init.
+    """Load a checkpoint as detectron2 does: layers that are missing or of another shape keep their initial values.
 
-    path: what detectron2's path manager knows, .pth, .pkl or .safetensors; '' for nothing.
+    Args:
+        model: Changed in place.
+        path: .pth, .pkl or .safetensors, of any address that detectron2's path manager knows; '' for none.
+        allow_pickle: True to run code that the file may hold.
+
+    Returns:
+        Which layers were loaded; None without a path.
 
     Raises:
-        RunError: no layer fits, or the file holds code and `allow_pickle` is off.
+        RunError: No layer fits, or the file holds code and `allow_pickle` is false.
     """
     if not path:
         return None
@@ -49,36 +55,36 @@ def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> 
             f"model.weights: {path} is a pickle of more than arrays and could run any code. If you trust where it "
             "comes from, set model.allow_pickle=true; better, convert it to .safetensors."
         ) from error
-    told = checkpointer.told(path)
-    if not told.loaded:
+    report = checkpointer.report(path)
+    if not report.loaded:
         raise RunError(
             f"model.weights: no layer of {path} fits this model. Give weights of the same architecture, or '' for none."
         )
-    return told
+    return report
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write all parameters and buffers as .safetensors, whole or not at all."""
+    """Write all parameters and buffers as .safetensors, atomically."""
     with replacing(path) as temporary:
         save_file({name: value.contiguous() for name, value in model.state_dict().items()}, temporary)
 
 
-class _Arrays(pickle.Unpickler):
+class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _HARMLESS:
+        if (module, name) not in _SAFE_CLASSES:
             raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")
         return super().find_class(module, name)
 
 
 class _Checkpointer(DetectionCheckpointer):  # type: ignore[misc]
-    """Reads safetensors too, runs no code of a checkpoint unless that is allowed, and remembers what fitted."""
+    """Reads safetensors too, runs no code unless that is allowed, and reports which layers were loaded."""
 
     def __init__(self, model: nn.Module, allow_pickle: bool) -> None:
         super().__init__(model)
         self._allow_pickle = allow_pickle
         self._incompatible: Any = None
 
-    def told(self, path: str) -> WeightsReport:
+    def report(self, path: str) -> WeightsReport:
         names = set(dict(self.model.state_dict()))
         missing, shapes = set(self._incompatible.missing_keys), {key for key, *_ in self._incompatible.incorrect_shapes}
         return WeightsReport(
@@ -98,7 +104,7 @@ class _Checkpointer(DetectionCheckpointer):  # type: ignore[misc]
             return {"model": load_file(filename)}
         if filename.endswith(".pkl") and not self._allow_pickle:
             with PathManager.open(filename, "rb") as file:
-                _Arrays(file, encoding="latin1").load()  # raises, where detectron2 would run what stands in it
+                _ArrayUnpickler(file, encoding="latin1").load()  # raises where detectron2 would run the code
         loaded: dict[str, Any] = super()._load_file(filename)
         return loaded
 

@@ -21,7 +21,7 @@ from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper
-from ablation.models.detector import BUILD_ERRORS, Detector, SemanticHead, build_error_message, with_gradient_clipping
+from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
 from ablation.records.errors import ConfigError
@@ -44,29 +44,25 @@ class YacsDetector(Detector):
         self.has_keypoints = cfg.MODEL.KEYPOINT_ON
         self.semantic = _semantic_head(cfg)
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
-        self.feed = LoaderConfig(
+        self.loader_config = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             cfg.DATALOADER.NUM_WORKERS,
         )
 
-    def build(self) -> nn.Module:  # noqa: D102
-        try:
-            model: nn.Module = build_model(self.cfg)
-        except BUILD_ERRORS as error:
-            raise ConfigError(build_error_message(error)) from error
+    def _build(self) -> nn.Module:
+        model: nn.Module = build_model(self.cfg)
         return model
 
     def optimizer(self, model: nn.Module) -> Optimizer:  # noqa: D102
         clip = self.cfg.SOLVER.CLIP_GRADIENTS
-        if not (clip.ENABLED and clip.CLIP_TYPE == "norm"):
-            plain: Optimizer = build_optimizer(self.cfg, model)
-            return plain
+        is_clipped_here = clip.ENABLED and clip.CLIP_TYPE == "norm"
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = False
-        return with_gradient_clipping(build_optimizer(cfg, model), clip.CLIP_VALUE, clip.NORM_TYPE)
+        cfg.SOLVER.CLIP_GRADIENTS.ENABLED = clip.ENABLED and not is_clipped_here
+        optimizer: Optimizer = build_optimizer(cfg, model)
+        return with_gradient_clipping(optimizer, clip.CLIP_VALUE, clip.NORM_TYPE) if is_clipped_here else optimizer
 
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:  # noqa: D102
         scheduler: LRScheduler = build_lr_scheduler(self.cfg, optimizer)
@@ -75,23 +71,23 @@ class YacsDetector(Detector):
     def mapper(self, name: str, *, augmented: bool, annotated: bool) -> Mapper:  # noqa: D102
         cfg = self.cfg.clone()
         cfg.defrost()
-        cfg.DATASETS.TRAIN = (name,)  # where detectron2 looks up which keypoints a flip exchanges
+        cfg.DATASETS.TRAIN = (name,)  # detectron2 looks up there which keypoints a flip exchanges
         if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
             cfg.INPUT.MASK_FORMAT = "bitmask"
+        mapper: Mapper
         if augmented or not annotated:
-            mapper: Mapper = DatasetMapper(cfg, is_train=augmented)
+            mapper = DatasetMapper(cfg, is_train=augmented)
             return mapper
-        plain: Mapper = DatasetMapper(
-            cfg, is_train=True, augmentations=build_augmentation(cfg, is_train=False), recompute_boxes=False
-        )
-        return plain
+        augmentations = build_augmentation(cfg, is_train=False)
+        mapper = DatasetMapper(cfg, is_train=True, augmentations=augmentations, recompute_boxes=False)
+        return mapper
 
     def save(self, path: Path) -> None:  # noqa: D102
         write_text(path, self.cfg.dump())
 
 
 def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
-    """Fit a config to the classes and the annotations of the data, and to the schedule."""
+    """Adapt a config to the classes and the annotations of the data, and to the schedule."""
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
     cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
     if cfg.MODEL.MASK_ON and not contents.has_masks:
@@ -103,11 +99,11 @@ def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleCo
     _apply_schedule(cfg.SOLVER, schedule, contents)
 
 
-def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
-    """The config of a YAML file with some of its keys replaced.
+def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
+    """Load a YAML config and replace some of its keys.
 
     Raises:
-        ConfigError: the file or a key is refused.
+        ConfigError: The file or a key is refused.
     """
     cfg = get_cfg()
     try:
@@ -119,15 +115,15 @@ def file_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-def untrained(cfg: CfgNode) -> nn.Module:
-    """The model without memory for its weights."""
+def build_without_weights(cfg: CfgNode) -> nn.Module:
+    """Build the model on the meta device, which allocates no memory for its weights."""
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return YacsDetector(cfg).build()
 
 
 def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
-    """That of detectron2's own architectures; every config has the keys, also where nobody reads them."""
+    # Every config has the keys of this head; only these two architectures read them.
     if cfg.MODEL.META_ARCHITECTURE not in ("PanopticFPN", "SemanticSegmentor"):
         return None
     head = cfg.MODEL.SEM_SEG_HEAD
@@ -143,15 +139,15 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
         solver.BASE_LR = schedule.lr
     iterations = schedule.length(contents.images, solver.IMS_PER_BATCH)
     if iterations is not None:
-        share = iterations / solver.MAX_ITER
-        solver.STEPS = _within(iterations, (step * share for step in solver.STEPS))
-        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * share)
+        ratio = iterations / solver.MAX_ITER
+        solver.STEPS = _steps_within(iterations, (step * ratio for step in solver.STEPS))
+        solver.WARMUP_ITERS = round(solver.WARMUP_ITERS * ratio)
         solver.MAX_ITER = iterations
     if schedule.warmup is not None:
         solver.WARMUP_ITERS = schedule.warmup
     if schedule.decay is not None:
         solver.LR_SCHEDULER_NAME = _SCHEDULERS[schedule.decay]
-        solver.STEPS = solver.STEPS or _within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
+        solver.STEPS = solver.STEPS or _steps_within(solver.MAX_ITER, (step * solver.MAX_ITER for step in _STEPS))
     if schedule.weight_decay is not None:
         solver.WEIGHT_DECAY = schedule.weight_decay
     if schedule.clip_norm is not None:
@@ -162,6 +158,6 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
         solver.AMP.ENABLED = schedule.amp
 
 
-def _within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
-    """Steps as detectron2 takes them: rising, inside the training. In a very short one some fall together."""
+def _steps_within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
+    """Return the steps that lie inside the training, rising; in a very short training some coincide."""
     return tuple(sorted({round(step) for step in steps} & set(range(1, iterations))))

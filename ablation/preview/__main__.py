@@ -1,4 +1,4 @@
-"""`python -m ablation.preview`: see what a noise does to one image: its features, its detections, its SNR.
+"""Command `python -m ablation.preview`: show what a noise does to one image: its features, detections and SNR.
 
 torch, detectron2 and matplotlib are imported inside functions: `--help` answers at once, and so does a refusal.
 """
@@ -32,63 +32,74 @@ change nothing here. Any override of `python -m ablation.run` is taken, but no s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the figure and print the SNR of each level; what a user can mend ends in one message and status 1."""
-    given = _parser().parse_intermixed_args(arguments)
+    """Write the figure and print the SNR of each level; a user's mistake ends in one message and status 1."""
+    options = _parser().parse_intermixed_args(arguments)
     from ablation.config.messages import exit_on_user_error
 
     with exit_on_user_error():
-        preview(given.overrides, image=given.image, out=given.out, min_score=given.score)
+        preview(options.overrides, image=options.image, out=options.out, min_score=options.score)
 
 
 def preview(
     overrides: Sequence[str], *, image: Path | None = None, out: Path | None = None, min_score: float = 0.5
 ) -> Path:
-    """Compose, run the model on one image with and without the noise, and return the PNG's path.
+    """Run the model on one image with and without the noise, and return the path of the figure.
 
-    image: a file; by default the first test image that has objects. out: a folder; by default
-    <sweep.root>/preview/<run id>. min_score: detections below are not drawn, 0 to 1.
+    Args:
+        overrides: As for `python -m ablation.run`.
+        image: A file; by default the first test image that has objects.
+        out: A folder; by default <sweep.root>/preview/<run id>.
+        min_score: Detections below are not drawn, 0 to 1.
 
     Raises:
-        AblationError: the configuration, its noise or the image cannot be shown.
+        AblationError: The configuration, its noise or the image cannot be shown.
     """
     from rich.console import Console
 
     from ablation.data.build import build_dataset
+    from ablation.records.errors import ConfigError
     from ablation.sweep.identity import identify
 
     config = with_noise_in_evaluation(compose_config(overrides))
     dataset = build_dataset(config.dataset)
     dataset.survey()
     folder = out or Path(config.sweep.root) / "preview" / identify(config, dataset).run_id
-    _quieten()
-    from ablation.preview import figure as panels
+    # What torch says about detectron2's code: no user of a preview can fix that.
+    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
+    logging.getLogger("torch.fx").setLevel(logging.ERROR)
     from ablation.preview.compare import observe
+    from ablation.preview.figure import figure, render
 
     observation = observe(config, dataset, image)
-    pixels = panels.rendered(
-        panels.figure(observation, _heading(config, observation.name), _formula(config), min_score)
-    )
-    _make(folder)
+    noise: Any = config.noise.built
+    pixels = render(figure(observation, _heading(config, observation.name), noise.formula, min_score))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"--out must be a folder that can be made, got {folder}: {error.strerror}. Give another one."
+        ) from error
     path = _write(pixels, folder, Path(observation.name).stem)
     console = Console()
     console.print(snr_table(observation.comparison.levels))
-    for told in (f"Figure: {path}", f"TensorBoard: tensorboard --logdir {folder}"):
-        console.print(told, markup=False, highlight=False, soft_wrap=True)
+    for line in (f"Figure: {path}", f"TensorBoard: tensorboard --logdir {folder}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     return path
 
 
 def with_noise_in_evaluation(config: RunConfig) -> RunConfig:
-    """The configuration with its noise in every evaluation pass.
+    """Return the configuration with its noise in every evaluation pass.
 
     Raises:
-        ConfigError: there is no noise, or a type that one image cannot have.
+        ConfigError: There is no noise, or it is of a type that one image cannot have.
     """
     from ablation.records.errors import ConfigError
 
-    noise, built = config.noise, config.noise.build()
+    noise, built = config.noise, config.noise.built
     if built is None:
-        given = "noise.type is none" if noise.type == "none" else f"noise={noise.type} has a strength of 0"
-        raise ConfigError(f"There is no noise to see: {given}. Choose one, such as noise=gaussian noise.sigma=0.25")
+        reason = "noise.type is none" if noise.type == "none" else f"noise={noise.type} has a strength of 0"
+        raise ConfigError(f"There is no noise to show: {reason}. Choose one, such as noise=gaussian noise.sigma=0.25")
     if built.needs_batch:
         raise ConfigError(
             f"noise={noise.type} is made of differences between the images of a batch, and a preview shows one "
@@ -98,11 +109,11 @@ def with_noise_in_evaluation(config: RunConfig) -> RunConfig:
 
 
 def snr_table(levels: Sequence[LevelView]) -> Table:
-    """What the noise did to each level; rms in feature units, sigma the realised noise-to-signal ratio."""
+    """Tabulate the telemetry of each level: rms in feature units, sigma as the realised noise-to-signal ratio."""
     from rich import box
     from rich.table import Table
 
-    from ablation.preview.figure import decibels
+    from ablation.preview.figure import format_decibels
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for name in ("level", "calls", "signal rms", "noise rms", "sigma", "SNR dB"):
@@ -110,7 +121,7 @@ def snr_table(levels: Sequence[LevelView]) -> Table:
     for view in levels:
         measured = view.telemetry
         numbers = (measured.signal_rms, measured.noise_rms, measured.sigma)
-        snr = "-" if measured.snr_db is None else decibels(measured.snr_db)
+        snr = "-" if measured.snr_db is None else format_decibels(measured.snr_db)
         table.add_row(view.level, str(measured.calls), *("-" if n is None else f"{n:.4g}" for n in numbers), snr)
     return table
 
@@ -118,7 +129,7 @@ def snr_table(levels: Sequence[LevelView]) -> Table:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ablation.preview",
-        description="See what a noise does to one image: its features level by level, its detections, its SNR.",
+        description="Show what a noise does to one image: its features level by level, its detections, its SNR.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -131,39 +142,15 @@ def _parser() -> argparse.ArgumentParser:
 
 def _heading(config: RunConfig, image: str) -> str:
     noise = config.noise
-    given = {"sigma": noise.sigma} | noise.params
-    values = " ".join(f"{key} {value:g}" for key, value in given.items() if isinstance(value, int | float))
+    parameters = {"sigma": noise.sigma} | noise.params
+    values = " ".join(f"{key} {value:g}" for key, value in parameters.items() if isinstance(value, int | float))
     axes = (noise.granularity, "shared" if noise.shared else None, noise.scale if noise.scale != "relative" else None)
     to = f"{noise.destination} only" if noise.destination != "both" else None
-    told = [f"{noise.type} {values}".strip(), *filter(None, (*axes, to)), config.model.name, image]
-    return ", ".join(told)
-
-
-def _formula(config: RunConfig) -> str:
-    built: Any = config.noise.build()
-    return str(built.formula)
-
-
-def _quieten() -> None:
-    """Silence what torch says about detectron2's code: no user of a preview can mend that."""
-    warnings.filterwarnings("ignore", message=r".*torch\.jit\.script.*", category=FutureWarning)
-    warnings.filterwarnings("ignore", message=r"torch\.meshgrid", category=UserWarning)
-    logging.getLogger("torch.fx").setLevel(logging.ERROR)
-
-
-def _make(folder: Path) -> None:
-    from ablation.records.errors import ConfigError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(
-            f"--out must be a folder that can be made, got {folder}: {error.strerror}. Give another one."
-        ) from error
+    return ", ".join([f"{noise.type} {values}".strip(), *filter(None, (*axes, to)), config.model.name, image])
 
 
 def _write(pixels: NDArray[np.uint8], folder: Path, name: str) -> Path:
-    """Write the picture as PNG and for TensorBoard; the PNG's path."""
+    """Write the figure as PNG and for TensorBoard, and return the path of the PNG."""
     from PIL import Image
     from torch.utils.tensorboard import SummaryWriter
 

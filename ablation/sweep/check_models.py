@@ -37,7 +37,7 @@ def check_models(plan: Plan) -> Plan:
             if isinstance(found, AblationError):
                 raise found
             for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells())):
-                found.chosen(noise, config.model.name)
+                found.select(noise, config.model.name)
         except AblationError as error:
             refused[planned.cell.run_id] = str(error)
     invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in plan.cells if p.cell.run_id in refused]

@@ -71,7 +71,7 @@ def identify(config: RunConfig, dataset: Dataset) -> Identity:
 
 
 def _noise_content(config: RunConfig, phase: Phase) -> Mapping[str, Any] | None:
-    noise, built = config.noise, config.noise.build()
+    noise, built = config.noise, config.noise.built
     if built is None or not noise.acts(phase):
         return None
     content = {

@@ -205,7 +205,7 @@ def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[s
     ids = identify(config, dataset)
     if found is not None:
         surveys[dataset.name] = found
-    noise = config.noise.build()
+    noise = config.noise.built
     flat = flatten({k: v for k, v in requested.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
     settings = {**requested.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}

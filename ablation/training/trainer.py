@@ -64,7 +64,7 @@ class Training:
         self.iterations = state["iteration"] if state else 0
         name = register(dataset.split("train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
-        batches = train_batches(detector.feed, mapper, name, self.iterations)
+        batches = train_batches(detector.loader_config, mapper, name, self.iterations)
         kind = AMPTrainer if detector.is_amp else SimpleTrainer
         self.trainer: Any = kind(_distributed(self.model), batches, self._optimizer)
         self.started_from: WeightsReport | None = None

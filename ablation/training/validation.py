@@ -30,7 +30,7 @@ class ValidationLoss:
         _check(detector, split)
         name = register(split)
         mapper = detector.mapper(name, augmented=False, annotated=True)
-        self._loader = evaluation_loader(mapper, name, batch_size, detector.feed.workers)
+        self._loader = evaluation_loader(mapper, name, batch_size, detector.loader_config.workers)
 
     def __call__(self, model: nn.Module) -> dict[str, float]:  # noqa: D102
         sums: dict[str, float] = defaultdict(float)

@@ -259,7 +259,7 @@ def test_an_unknown_noise_type_is_refused_with_those_that_exist(compose):
 
 def test_sigma_zero_acts_in_no_phase(compose):
     config = validate_config(compose("noise.sigma=0", "noise.when=always")).noise
-    assert config.build() is None and not config.acts("train") and not config.acts("eval")
+    assert config.built is None and not config.acts("train") and not config.acts("eval")
 
 
 def test_flattened_gives_dotted_keys_and_keeps_lists():

@@ -62,14 +62,14 @@ def test_each_cell_of_the_grid_is_what_an_evaluation_of_its_own_gives(world, own
 
 def test_draws_differ_and_do_not_depend_on_the_batch(world):
     _, _, measure = world
-    asked = ["noise=none", "evaluation.noise_grid.sigmas=[0.5]", "evaluation.noise_grid.draws=3"]
-    first = measure(*asked)
+    overrides = ["noise=none", "evaluation.noise_grid.sigmas=[0.5]", "evaluation.noise_grid.draws=3"]
+    first = measure(*overrides)
     assert [cell.draw for cell in first.grid] == [0, 1, 2]
-    told = [cell.telemetry["p2"].noise_rms for cell in first.grid]
-    assert len(set(told)) == 3
+    noise_rms = [cell.telemetry["p2"].noise_rms for cell in first.grid]
+    assert len(set(noise_rms)) == 3
     assert [
-        cell.telemetry["p2"].noise_rms for cell in measure(*asked, "evaluation.batch_size=1").grid
-    ] == pytest.approx(told, rel=1e-5)
+        cell.telemetry["p2"].noise_rms for cell in measure(*overrides, "evaluation.batch_size=1").grid
+    ] == pytest.approx(noise_rms, rel=1e-5)
 
 
 def test_the_summary_of_the_grid(world):
@@ -99,8 +99,8 @@ def test_a_checkpoint_goes_through_the_grid_without_training(compose, micro, tmp
     record = execute(only | {"sweep": only["sweep"] | {"root": str(tmp_path)}})
     assert {key: value for key, value in record.metrics.items() if "PFN" not in key} == first.metrics
     assert len(record.grid) == 6
-    told = read_record(sweep.training(record.training_id).record, TrainingRecord)
-    assert (told.iterations, told.weights.missing) == (0, [])
+    training = read_record(sweep.training(record.training_id).record, TrainingRecord)
+    assert (training.iterations, training.weights.missing) == (0, [])
     again = tmp_path / "record.json"
     write_record(again, record)
     assert read_record(again, RunRecord) == replace(record, flags=tuple(record.flags))

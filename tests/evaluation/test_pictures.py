@@ -11,7 +11,14 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from ablation.evaluation.detections import Detections
-from ablation.evaluation.pictures import Album, ExampleImage, Shape, draw_comparison, write_pictures
+from ablation.evaluation.pictures import (
+    DrawnObject,
+    ExampleCollector,
+    ExampleImage,
+    draw_comparison,
+    draw_objects,
+    write_pictures,
+)
 from ablation.records.paths import RunPaths
 
 
@@ -33,45 +40,51 @@ def _output(scores):
     return {"instances": found}
 
 
-def _album(images, count, order=1):
-    album = Album(_truth(images), Path("images"), count)
+def _examples(images, count, order=1):
+    collector = ExampleCollector(_truth(images), Path("images"), count)
     for key in images[::order]:
-        album.add([{"image_id": key}], [_output([0.4, 0.6, 0.9])])
-    return album.pictures()
+        collector.add([{"image_id": key}], [_output([0.4, 0.6, 0.9])])
+    return collector.examples()
 
 
 def test_the_data_decide_which_images_are_shown_and_not_their_order():
     images = list(range(1, 40))
-    chosen = [picture.image_id for picture in _album(images, 4)]
+    chosen = [picture.image_id for picture in _examples(images, 4)]
     assert len(chosen) == 4
-    assert chosen == [picture.image_id for picture in _album(images, 4, order=-1)]
+    assert chosen == [picture.image_id for picture in _examples(images, 4, order=-1)]
     assert chosen != images[1:5]
-    assert _album(images, 0) == ()
+    assert _examples(images, 0) == ()
 
 
 def test_images_with_objects_come_first():
-    assert [picture.image_id for picture in _album([1, 2], 1)] == [2]
-    assert len(_album([1, 2], 5)) == 2
+    assert [picture.image_id for picture in _examples([1, 2], 1)] == [2]
+    assert len(_examples([1, 2], 5)) == 2
 
 
 def test_a_picture_holds_the_ground_truth_and_the_sure_detections():
-    (picture,) = _album([1, 2], 1)
+    (picture,) = _examples([1, 2], 1)
     assert [(shape.label, shape.box) for shape in picture.truths] == [("disc", (4, 4, 40, 40))]
     assert picture.truths[0].mask.sum() == 36 * 36
     assert [shape.label for shape in picture.detections] == ["disc 0.90", "disc 0.60"]
-    assert picture.found == 3
+    assert picture.detection_count == 3
 
 
 def test_both_halves_show_their_objects_and_nothing_else(tmp_path):
     Image.new("RGB", (64, 48)).save(tmp_path / "1.png")
     mask = np.zeros((48, 64), bool)
     mask[20:40, 8:40] = True
-    shape = Shape(0, "disc", (8.0, 20.0, 40.0, 40.0), mask)
+    shape = DrawnObject(0, "disc", (8.0, 20.0, 40.0, 40.0), mask)
     pixels = draw_comparison(ExampleImage(1, tmp_path / "1.png", (shape,), (), 0))
     halves = pixels[-300:, :400], pixels[-300:, -400:]
     assert halves[0][190, 150].any()  # inside the object
     assert not halves[0][290, 390].any()
     assert not halves[1].any()
+
+
+def test_the_first_object_is_drawn_on_top():
+    boxes = [DrawnObject(category, "", (8.0, 8.0, 40.0, 40.0), None) for category in (0, 1)]
+    canvas = np.zeros((48, 64, 3), np.uint8)
+    assert np.array_equal(draw_objects(canvas, boxes, 400), draw_objects(canvas, boxes[:1], 400))
 
 
 def test_files_and_events_hold_the_same_pictures(tmp_path):

@@ -15,7 +15,8 @@ from ablation.config.schemas import validate_config
 from ablation.data.loaders import register
 from ablation.execute import execute
 from ablation.models import yacs
-from ablation.models.build import build_detector, noise_levels, probe_levels
+from ablation.models.build import build_detector, probe_levels
+from ablation.models.hooks import find_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
 from ablation.records.errors import ConfigError
@@ -59,7 +60,7 @@ def _group(config):
 
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
-def test_every_config_of_the_zoo_is_built_and_tells_its_levels(config):
+def test_every_config_of_the_zoo_is_built_and_has_its_levels(config):
     levels = probe_levels(_group(config).model_dump())
     is_pyramid = "C4" not in config and "DC5" not in config
     outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
@@ -95,22 +96,22 @@ def _images(cfg):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_noise_reaches_training_and_inference_of_every_family(compose, micro, family):
-    cfg = yacs.file_config(config_file(FAMILIES[family]), {})
+    cfg = yacs.load_config(config_file(FAMILIES[family]), {})
     for key, value in NARROW.items():
         cfg.merge_from_list([key, value])
     cfg.INPUT.MASK_FORMAT = "bitmask"
     torch.manual_seed(0)
     model = yacs.YacsDetector(cfg).build()
-    levels = noise_levels(model)
-    asked = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
-    grid = f"noise.levels=[{','.join(asked)}]"
+    levels = find_levels(model)
+    requested = [*levels.outputs, "res2"] if "res2" not in levels.outputs else list(levels.outputs)
+    grid = f"noise.levels=[{','.join(requested)}]"
     noise = validate_config(compose(*micro, "noise.sigma=0.5", "noise.when=always", grid)).noise
     images = _images(cfg)
     with EventStorage(0), Injection(model.train(), noise, phase="train") as training:
         losses = model(images)
         sum(losses.values()).backward()
     training.check_applied()
-    assert set(training.telemetry()) == set(asked)
+    assert set(training.telemetry()) == set(requested)
     assert all(torch.isfinite(loss) for loss in losses.values())
     with torch.no_grad(), Injection(model.eval(), noise, phase="eval") as inference:
         assert len(model(images)) == 2
@@ -122,13 +123,13 @@ def test_python_code_in_a_users_yaml_is_refused(tmp_path):
     base = ZOO / "COCO-Detection" / "retinanet_R_50_FPN_1x.yaml"
     own = tmp_path / "own.yaml"
     own.write_text(f"_BASE_: {base}\nSEED: 3\n")
-    assert yacs.file_config(own, {}).SEED == 3  # the code is in detectron2's own base
+    assert yacs.load_config(own, {}).SEED == 3  # the code is in detectron2's own base
     own.write_text("MODEL:\n  X: !!python/object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=re.escape(f"{own} holds Python code")):
-        yacs.file_config(own, {})
+        yacs.load_config(own, {})
     own.write_text("%TAG !p! tag:yaml.org,2002:python/\n---\nMODEL: !p!object/apply:os.getcwd []\n")
     with pytest.raises(ConfigError, match=r"is no detectron2 config|holds Python code"):
-        yacs.file_config(own, {})
+        yacs.load_config(own, {})
 
 
 VITDET = {
@@ -172,14 +173,14 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
 
 
 def test_a_lazy_config_takes_the_schedule(compose, micro, coco_folder, coco_dataset):
-    given = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
+    overrides = ["schedule.iterations=50", "schedule.batch_size=32", "schedule.warmup=5", "schedule.decay=cosine"]
     more = ["schedule.weight_decay=0.3", "schedule.clip_norm=1.0", "schedule.amp=true"]
     config = validate_config(
-        compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *given, *more)
+        compose(*micro, "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py", *overrides, *more)
     )
     boxes = coco_folder(images=8, edit=lambda data: [a.pop("segmentation") for a in data["annotations"]])
     detector = build_detector(config, coco_dataset(boxes))
-    assert (detector.iterations, detector.feed.batch_size, detector.is_amp) == (50, 32, True)
+    assert (detector.iterations, detector.loader_config.batch_size, detector.is_amp) == (50, 32, True)
     assert not detector.has_masks
     model = detector.build()
     assert model.roi_heads.num_classes == 2

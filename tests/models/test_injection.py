@@ -1,4 +1,4 @@
-"""Noise goes in by hooks, where it was asked for and nowhere else, and comes out again."""
+"""Noise goes in by hooks, where it was configured and nowhere else, and comes out again."""
 
 import math
 
@@ -96,7 +96,7 @@ def test_hooks_are_gone_after_the_block_even_after_an_error(world, noise):
         ("[res5]", {"p2", "p3", "p4", "p5", "p6"}),
     ],
 )
-def test_exactly_the_asked_levels_change(world, noise, levels, expected):
+def test_exactly_the_requested_levels_change(world, noise, levels, expected):
     model, loader = world
     clean = features_of(model, loader(2))["backbone"]
     with Injection(model, noise("noise.when=eval", "noise.sigma=0.5", f"noise.levels={levels}"), phase="eval"):
@@ -119,8 +119,8 @@ def test_the_other_consumer_gets_the_clean_features(world, noise, destination, o
 def test_evaluation_noise_does_not_depend_on_batch_size_or_order(world, noise):
     model, loader = world
     batches = list(loader(1))
-    asked = noise("noise.when=eval", "noise.sigma=0.5")
-    with Injection(model, asked, phase="eval"):
+    configured = noise("noise.when=eval", "noise.sigma=0.5")
+    with Injection(model, configured, phase="eval"):
         one_by_one = features_of(model, batches)["rpn"]
         backwards = features_of(model, batches[::-1])["rpn"]
         together = features_of(model, loader(3))["rpn"]
@@ -135,12 +135,12 @@ def test_evaluation_noise_does_not_see_the_padding(world, noise):
     model, loader = world
     (image,) = next(iter(loader(1)))
     small = {**image, "image": image["image"][:, :32, :32].contiguous()}
-    asked = noise("noise.when=eval", "noise.sigma=0.5", "noise.levels=[p2]")
-    with Injection(model, asked, phase="eval") as injection:
+    configured = noise("noise.when=eval", "noise.sigma=0.5", "noise.levels=[p2]")
+    with Injection(model, configured, phase="eval") as injection:
         alone = features_of(model, [[small]])["rpn"]["p2"]
         alone_ratio = injection.telemetry()["p2"].sigma
     clean_padded = features_of(model, [[small, {**image, "image_id": 99}]])["rpn"]["p2"][:1]
-    with Injection(model, asked, phase="eval") as injection:
+    with Injection(model, configured, phase="eval") as injection:
         padded = features_of(model, [[small, {**image, "image_id": 99}]])["rpn"]["p2"][:1]
         padded_ratio = injection.telemetry()["p2"].sigma
     assert alone.shape[-1] == 8
@@ -189,7 +189,7 @@ def test_each_level_and_each_evaluation_draw_has_numbers_of_its_own(world, noise
     def drawn(level, draw=0):
         with Injection(model, noise("noise=speckle", f"noise.when={phase}"), phase=phase, draw=draw) as injection:
             features_of(model, [batch])
-            return injection._perturbed(level, x)
+            return injection._perturb(level, x)
 
     assert torch.equal(drawn("p2"), drawn("p2"))
     assert not torch.equal(drawn("p2"), drawn("p3"))
@@ -202,13 +202,13 @@ def test_in_training_the_padding_does_not_count(world, noise):
     small = {**image, "image": image["image"][:, :32, :48].contiguous()}
     with Injection(model, noise("noise.sigma=0.5"), phase="train") as injection:
         x = features_of(model, [[small, image]])["rpn"]["p2"]
-        valid = injection._valid(x)
-        told = injection.measured["p2"]
+        valid = injection._valid_mask(x)
+        measured = injection.measured["p2"]
     assert valid[0, 0, :8, :12].all()
     assert valid[0].sum() == 8 * 12
     assert valid[1].all()
     clean = features_of(model, [[small, image]])["rpn"]["p2"]
-    assert told.signal_rms == pytest.approx(math.sqrt(rms(clean, valid).square().mean()), rel=1e-4)
+    assert measured.signal_rms == pytest.approx(math.sqrt(rms(clean, valid).square().mean()), rel=1e-4)
 
 
 def test_probability_decides_once_for_all_levels(world, noise):

@@ -1,4 +1,4 @@
-"""Checkpoints: what fits is told, code in them is not run, and detectron2's own give detectron2's own AP."""
+"""Checkpoints: layers that fit are reported, code is not run, and detectron2's own give detectron2's own AP."""
 
 import pickle
 
@@ -40,14 +40,14 @@ def saved(folder, kind, weights):
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pth", "pkl"])
-def test_what_fitted_is_told(tmp_path, kind):
+def test_the_report_says_which_layers_were_loaded(tmp_path, kind):
     given = {"0.weight": torch.ones(3, 2), "0.bias": torch.ones(5), "2.weight": torch.ones(1)}
     ours = model()
-    told = load_weights(ours, saved(tmp_path, kind, given))
-    assert (told.loaded, told.missing, told.wrong_shape) == (1, ("1.bias", "1.weight"), ("0.bias",))
-    assert told.unexpected == ("2.weight",)
+    report = load_weights(ours, saved(tmp_path, kind, given))
+    assert (report.loaded, report.missing, report.wrong_shape) == (1, ("1.bias", "1.weight"), ("0.bias",))
+    assert report.unexpected == ("2.weight",)
     assert torch.equal(ours[0].weight, given["0.weight"])
-    assert "1 parameters and buffers" in str(told)
+    assert "1 parameters and buffers" in str(report)
 
 
 def test_a_checkpoint_that_fits_nothing_is_an_error(tmp_path):
@@ -98,6 +98,6 @@ def test_a_checkpoint_of_detectron2_gives_its_own_ap_and_trains_on(compose, micr
         for key, value in expected[task].items():
             assert record.metrics[f"{task}/{key}"] == (None if np.isnan(value) else value)
     training = SweepPaths(tmp_path / validate_config(composed).sweep_name).training(record.training_id)
-    told = read_record(training.record, TrainingRecord).weights
-    assert told.loaded == len(theirs.state_dict())
-    assert not told.missing
+    report = read_record(training.record, TrainingRecord).weights
+    assert report.loaded == len(theirs.state_dict())
+    assert not report.missing

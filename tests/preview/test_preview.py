@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 from ablation import noise
 from ablation.config.schemas import validate_config
 from ablation.data.build import build_dataset
+from ablation.evaluation.pictures import detected_objects
 from ablation.models.build import build_detector
 from ablation.preview import __main__ as preview
 from ablation.preview import figure as panels
@@ -81,7 +83,7 @@ def test_maps_are_the_channel_rms_of_what_the_hooks_caught(model, inputs, cell):
     config = cell("noise.sigma=0.25", "noise.levels=[p3]")
     with torch.no_grad(), capture_features(model, config.noise) as found:
         model([inputs])
-    expected = found.of("p3", (60, 50)).square().mean(dim=0).sqrt().numpy()
+    expected = found["p3"].square().mean(dim=0).sqrt().numpy()
     np.testing.assert_array_equal(_level(compare(model, inputs, config.noise), "p3").clean, expected)
 
 
@@ -97,7 +99,7 @@ def test_maps_agree_with_the_telemetry(model, inputs, cell):
         assert np.sqrt(np.mean(view.difference**2)) == pytest.approx(view.telemetry.noise_rms, rel=1e-4)
 
 
-def test_realised_sigma_is_the_one_asked_for(seen):
+def test_realised_sigma_is_the_configured_one(seen):
     assert _level(seen.comparison, "p2").telemetry.sigma == pytest.approx(0.25, rel=0.1)
 
 
@@ -153,7 +155,7 @@ def test_a_file_that_is_no_image_is_refused(cell, tmp_path, name):
         _observe(cell("noise.sigma=0.25"), tmp_path / name)
 
 
-NOTHING = "There is no noise to see: {}. Choose one, such as noise=gaussian noise.sigma=0.25"
+NOTHING = "There is no noise to show: {}. Choose one, such as noise=gaussian noise.sigma=0.25"
 REFUSED = {
     "noise=none": NOTHING.format("noise.type is none"),
     "noise.sigma=0": NOTHING.format("noise=gaussian has a strength of 0"),
@@ -163,10 +165,10 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
-def test_what_cannot_be_seen_is_refused(cell, overrides):
-    with pytest.raises(ConfigError) as told:
+def test_a_noise_that_cannot_be_shown_is_refused(cell, overrides):
+    with pytest.raises(ConfigError) as refused:
         cell(*overrides.split())
-    assert str(told.value) == REFUSED[overrides]
+    assert str(refused.value) == REFUSED[overrides]
 
 
 # The figure
@@ -192,7 +194,9 @@ def test_one_column_per_level_with_one_colour_scale(seen):
 def test_titles_name_level_shape_and_realised_strength(seen):
     view = seen.comparison.levels[0]
     title = _maps(panels.figure(seen, "heading", "formula", 0.5), 5)[0].get_title()
-    assert title == f"p2: 16×16×16\nsigma {view.telemetry.sigma:.3g}, {panels.decibels(view.telemetry.snr_db)} dB"
+    assert (
+        title == f"p2: 16×16×16\nsigma {view.telemetry.sigma:.3g}, {panels.format_decibels(view.telemetry.snr_db)} dB"
+    )
 
 
 def test_a_single_level_is_one_column(cell):
@@ -210,7 +214,7 @@ def test_every_noise_type_that_one_image_can_have_is_drawn(cell, model, inputs):
 
 
 def test_an_snr_of_nearly_zero_has_no_sign():
-    assert [panels.decibels(snr) for snr in (-0.04, 0.04, -0.06, 12.04)] == ["0.0", "0.0", "-0.1", "12.0"]
+    assert [panels.format_decibels(snr) for snr in (-0.04, 0.04, -0.06, 12.04)] == ["0.0", "0.0", "-0.1", "12.0"]
 
 
 def _instances(scores):
@@ -221,14 +225,16 @@ def _instances(scores):
     return found
 
 
-def test_detections_below_the_score_are_not_drawn():
-    ax = Figure().subplots()
-    assert panels._draw_detections(ax, _instances([0.3, 0.9, 0.6]), ("cat",), 0.5) == 2
-    assert [text.get_text() for text in ax.texts] == ["cat 0.60", "cat 0.90"]  # the surest on top
+def test_detections_below_the_score_are_counted_and_not_drawn(seen):
+    found = replace(seen.comparison, noisy=_instances([0.3, 0.9, 0.6]))
+    whole = panels.figure(replace(seen, comparison=found, classes=("cat",)), "heading", "formula", 0.5)
+    assert whole.subfigs[0].axes[1].get_title() == "noisy: 2 of 3 detections (score >= 0.5)"
+    labels = [one.label for one in detected_objects(found.noisy, ("cat",), 0.5)]
+    assert labels == ["cat 0.90", "cat 0.60"]  # the surest first, which is drawn on top
 
 
 def test_pictures_are_the_same_to_the_byte(seen):
-    first, second = (panels.rendered(panels.figure(seen, "heading", "formula", 0.5)) for _ in range(2))
+    first, second = (panels.render(panels.figure(seen, "heading", "formula", 0.5)) for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -239,7 +245,7 @@ def test_pictures_are_the_same_to_the_byte(seen):
 def command(monkeypatch, capsys, micro):
     """`python -m ablation.preview` about the micro model, in this process: its output, or how it ended."""
 
-    def told(*arguments):
+    def run(*arguments):
         monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # main sets it; this makes pytest restore it
         monkeypatch.delenv("HYDRA_FULL_ERROR")
         monkeypatch.setattr(sys, "path", sys.path[:])
@@ -249,15 +255,15 @@ def command(monkeypatch, capsys, micro):
             return str(end.code)
         return capsys.readouterr().out
 
-    return told
+    return run
 
 
 def test_the_command_writes_the_figure_and_prints_the_table(command, tmp_path):
-    told = command("--out", str(tmp_path / "out"), "noise.sigma=0.25")
+    output = command("--out", str(tmp_path / "out"), "noise.sigma=0.25")
     assert Image.open(tmp_path / "out" / "1000001.png").size[0] > 600
     assert list((tmp_path / "out").glob("events.out.tfevents*"))
-    assert [line.split()[0] for line in told.splitlines() if re.match(r"p\d ", line)] == FPN
-    assert f"Figure: {tmp_path / 'out' / '1000001.png'}" in told
+    assert [line.split()[0] for line in output.splitlines() if re.match(r"p\d ", line)] == FPN
+    assert f"Figure: {tmp_path / 'out' / '1000001.png'}" in output
 
 
 @pytest.mark.parametrize(
@@ -276,13 +282,13 @@ def test_mistakes_end_in_one_message(command, override, message):
 
 def test_a_folder_that_cannot_be_made_is_refused(command, tmp_path):
     (tmp_path / "file").write_text("")
-    told = command("--out", str(tmp_path / "file"), "noise.sigma=0.25")
-    assert told.startswith(f"--out must be a folder that can be made, got {tmp_path / 'file'}")
+    output = command("--out", str(tmp_path / "file"), "noise.sigma=0.25")
+    assert output.startswith(f"--out must be a folder that can be made, got {tmp_path / 'file'}")
 
 
 def test_help_loads_nothing_heavy():
-    ask = "    from ablation.preview.__main__ import main\n    main(['--help'])\n"
-    script = f"import sys\ntry:\n{ask}except SystemExit:\n    pass\nprint(*sys.modules)"
+    call = "    from ablation.preview.__main__ import main\n    main(['--help'])\n"
+    script = f"import sys\ntry:\n{call}except SystemExit:\n    pass\nprint(*sys.modules)"
     out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert "--image" in out
     assert not {"torch", "detectron2", "matplotlib", "pandas", "numpy", "hydra"} & set(out.split())
@@ -314,7 +320,7 @@ def swept(module_compose):
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_compares_its_noise_with_the_baseline(swept, name):
     baseline, noisy = swept(name)
-    assert baseline.noise.build() is None
+    assert baseline.noise.built is None
     assert noisy.noise.acts("train") and not noisy.noise.acts("eval")
     assert baseline.sweep_name == noisy.sweep_name == name
 
@@ -333,7 +339,7 @@ def test_a_preset_stands_in_the_documentation(name):
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_preset_alone_is_its_noise(module_compose, name):
-    assert validate_config(module_compose(f"experiment={name}")).noise.build() is not None
+    assert validate_config(module_compose(f"experiment={name}")).noise.built is not None
 
 
 @pytest.mark.parametrize(
@@ -347,4 +353,4 @@ def test_a_preset_alone_is_its_noise(module_compose, name):
     ],
 )
 def test_a_preset_has_the_published_strength(swept, name, sigma):
-    assert swept(name)[1].noise.build().sigma == pytest.approx(sigma, rel=1e-3)
+    assert swept(name)[1].noise.built.sigma == pytest.approx(sigma, rel=1e-3)

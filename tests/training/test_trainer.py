@@ -198,7 +198,7 @@ def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compo
     mapper = detector.mapper(name, augmented=True, annotated=True)
 
     def images(start, workers):
-        feed = replace(detector.feed, workers=workers)
+        feed = replace(detector.loader_config, workers=workers)
         torch.manual_seed(0)
         import numpy as np
 
