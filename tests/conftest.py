@@ -1,4 +1,4 @@
-"""What the tests share: Hydra's composition, the smallest real model, and tiny COCO folders."""
+"""Shared fixtures: composition by Hydra, the smallest real model, and tiny COCO folders."""
 
 from __future__ import annotations
 
@@ -57,19 +57,19 @@ def _composed_once(overrides: tuple[str, ...]) -> dict[str, Any]:
 
 @pytest.fixture
 def compose() -> Callable[..., dict[str, Any]]:
-    """Overrides to the configuration that Hydra composes from conf/, as nested plain mappings."""
+    """Return a function that composes conf/ with overrides to nested plain mappings."""
     return _composed
 
 
 @pytest.fixture(scope="session")
 def module_compose() -> Callable[..., dict[str, Any]]:
-    """`compose` for fixtures that live longer than a test."""
+    """Return `compose` to fixtures that live longer than a test."""
     return _composed
 
 
 @pytest.fixture(scope="session")
 def micro(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Overrides for the smallest real model on twelve tiny images, which are generated once for all tests."""
+    """Return overrides for the smallest real model on twelve tiny images, which are generated once for all tests."""
     return [*MICRO, f"sweep.root={tmp_path_factory.mktemp('micro') / 'sweeps'}"]
 
 

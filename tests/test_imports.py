@@ -20,7 +20,9 @@ HARMLESS = {"config", "preview", "processes", "records", "report", "run", "sweep
 
 @pytest.fixture(scope="module")
 def graph():
-    return grimp.build_graph("ablation", include_external_packages=True, exclude_type_checking_imports=True)
+    return grimp.build_graph(
+        "ablation", include_external_packages=True, exclude_type_checking_imports=True, cache_dir=None
+    )
 
 
 @pytest.mark.parametrize(("package", "allowed"), [("records", set()), ("scoring", {"numpy"})])

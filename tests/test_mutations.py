@@ -1,4 +1,4 @@
-"""What would make a number wrong without a crash is noticed: each line is broken in a copy, and a test must fail."""
+"""Tests notice errors that would change a number without a crash: a line is broken in a copy, and a test must fail."""
 
 import os
 import shutil
@@ -16,10 +16,10 @@ MUTATIONS = {
         "tests/noise/test_reference.py",
     ),
     "the baseline of another seed": (
-        "ablation/stats.py",
+        "ablation/report/statistics/estimates.py",
         "pairs = {seed: (own[seed], baseline[seed])",
         "pairs = {seed: (own[seed], next(iter(baseline.values())))",
-        "tests/test_stats.py",
+        "tests/report/statistics/test_estimates.py",
     ),
     "a lock that holds nobody off": (
         "ablation/execute.py",
@@ -28,16 +28,16 @@ MUTATIONS = {
         "tests/test_execute.py",
     ),
     "an identity that leaves out the training noise": (
-        "ablation/identity.py",
+        "ablation/sweep/identity.py",
         '"noise": _noise_content(config, "train"),',
         '"noise": None,',
-        "tests/test_identity.py",
+        "tests/sweep/test_identity.py",
     ),
     "Holm in the wrong order": (
-        "ablation/paired.py",
+        "ablation/report/statistics/paired.py",
         "np.arange(len(order), 0, -1)",
         "np.arange(1, len(order) + 1)",
-        "tests/test_paired.py",
+        "tests/report/statistics/test_paired.py",
     ),
 }
 
@@ -46,8 +46,8 @@ MUTATIONS = {
 def copied(tmp_path_factory):
     """The project without its history, environment and results."""
     folder = tmp_path_factory.mktemp("mutated") / "project"
-    aside = shutil.ignore_patterns(".*", "sweeps", "__pycache__", "build", "dist")
-    shutil.copytree(ROOT, folder, ignore=aside)
+    ignored = shutil.ignore_patterns(".*", "sweeps", "__pycache__", "build", "dist")
+    shutil.copytree(ROOT, folder, ignore=ignored)
     return folder
 
 
@@ -66,13 +66,19 @@ def passes(project, tests):
     return done.returncode == 0
 
 
+@pytest.mark.parametrize("mutation", MUTATIONS)
+def test_each_line_to_break_exists(mutation):
+    name, line, _, tests = MUTATIONS[mutation]
+    assert (ROOT / name).read_text().count(line) == 1, f"{name} has changed: choose the line anew"
+    assert (ROOT / tests).exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS)
 def test_a_broken_line_is_noticed(copied, mutation):
     name, line, broken, tests = MUTATIONS[mutation]
     path = copied / name
     source = path.read_text()
-    assert source.count(line) == 1, f"{name} has changed; choose the line anew"
     assert passes(copied, tests)
     path.write_text(source.replace(line, broken))
     try:

@@ -1,1 +1,1 @@
-"""The configuration: typed schemas, composition by Hydra, and the messages that refuse what is not allowed."""
+"""The configuration: composition by Hydra, typed schemas, and messages about invalid keys and values."""

@@ -1,4 +1,4 @@
-"""What the groups of the configuration share."""
+"""Base class and field types of the configuration groups."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-NAME_LENGTH = 80  # characters; what is made of two names still fits into the name of a file
+NAME_LENGTH = 80  # characters; a file name made of two names stays below the usual limit of 255 bytes
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 _DEVICE = r"^(auto|cpu|cuda)$"
 _METRIC = r"^((bbox|segm|keypoints)/AP(50|75|s|m|l)?|sem_seg/mIoU)$"
 
-# The patterns in words, for the error that refuses a value.
+# The patterns in words, for error messages.
 PATTERNS = {
     _NAME: "letters, digits and . _ + - only, a letter or digit first",
     _DEVICE: "auto, cpu or cuda (which ones: hydra.launcher.gpus=[0,1])",
@@ -25,6 +25,6 @@ Metric = Annotated[str, Field(pattern=_METRIC)]
 
 
 class Group(BaseModel):
-    """Frozen, of exact types, without keys that the schema does not name."""
+    """Base of every group: immutable, strictly typed, and without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

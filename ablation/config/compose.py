@@ -1,4 +1,4 @@
-"""The configuration of one cell, composed by Hydra from the same folder for every command."""
+"""Composition of one cell's configuration by Hydra."""
 
 from __future__ import annotations
 
@@ -12,16 +12,20 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def config_folder() -> Path:
-    """The folder of the configuration: inside the package when installed, beside it in a checkout."""
+    """Return the configuration folder: inside the package if installed from a wheel, beside it in a checkout."""
     inside = _PACKAGE / "conf"
     return inside if inside.is_dir() else _PACKAGE.parent / "conf"
 
 
 def compose_config(overrides: Sequence[str]) -> RunConfig:
-    """The validated configuration of one cell, from the same folder as that of `python -m ablation.run`.
+    """Compose and validate the configuration of one cell, as `python -m ablation.run` does.
+
+    Args:
+        overrides: words of a command line, such as `noise.sigma=0.1`.
 
     Raises:
-        ConfigError, HydraException: as there, and for a sweep of several values.
+        ConfigError: a value is invalid, or an override is a sweep.
+        HydraException: Hydra cannot read or compose the overrides.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.override_parser.overrides_parser import OverridesParser

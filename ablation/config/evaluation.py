@@ -1,4 +1,4 @@
-"""The group `evaluation`, with the cells of the noise grid and the conditions of the corruptions."""
+"""The group `evaluation`, with the cells of the noise grid and the corruptions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ablation.config.base import Group, Metric
 from ablation.config.keys import did_you_mean
 from ablation.config.noise import NoiseConfig, NoiseScheduleConfig
 
-# Those of Michaelis et al., in their order; the package has four more, meant for choosing a method.
+# The 15 of Michaelis et al. (arXiv 1907.07484), in their order. The package has four more, meant for validation.
 CORRUPTIONS = (
     *("gaussian_noise", "shot_noise", "impulse_noise"),
     *("defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
@@ -23,7 +23,13 @@ CORRUPTIONS = (
 
 @dataclass(frozen=True)
 class GridCell:
-    """One noise of the grid, and which of its independent draws."""
+    """One cell of the noise grid.
+
+    Attributes:
+        type, sigma, levels: as in the group `noise`.
+        draw: index of the independent draw of this noise, from 0.
+        noise: the group `noise` of this cell.
+    """
 
     type: str
     sigma: float
@@ -33,7 +39,7 @@ class GridCell:
 
 
 class NoiseGridConfig(Group):
-    """Test noise that every trained model meets besides its own: each type at each sigma on each choice of levels."""
+    """Additional noises that every trained model is evaluated with: each type at each sigma on each set of levels."""
 
     sigmas: list[Annotated[float, Field(ge=0)]]
     types: Annotated[list[str], Field(min_length=1)]
@@ -50,7 +56,7 @@ class NoiseGridConfig(Group):
         return self
 
     def cells(self) -> list[GridCell]:
-        """Every cell; one for all draws where there is no noise to draw."""
+        """Return the cells of the grid. A sigma of 0 has one draw, since all of them are equal."""
         return [
             GridCell(type_, sigma, levels, draw, _test_noise(type_, sigma, levels))
             for type_, levels, sigma in product(self.types, self.levels, self.sigmas)
@@ -75,7 +81,7 @@ def _test_noise(type_: str, sigma: float, levels: Literal["all"] | list[str]) ->
 
 
 class EvaluationConfig(Group):
-    """How a trained model is measured."""
+    """Metrics, noise grid and corruptions of the evaluation."""
 
     primary_metric: Metric
     batch_size: Annotated[int, Field(ge=1)]
@@ -90,7 +96,7 @@ class EvaluationConfig(Group):
         for name in self.corruptions if self.corruptions != "all" else ():
             if name not in CORRUPTIONS:
                 raise ValueError(
-                    f"evaluation.corruptions: {name!r} is not one. {did_you_mean(name, ['all', *CORRUPTIONS])}"
+                    f"evaluation.corruptions: {name!r} is not a corruption. {did_you_mean(name, ['all', *CORRUPTIONS])}"
                 )
         for key, values in (("corruptions", self.corruptions), ("severities", self.severities)):
             if values != "all" and len(set(values)) < len(values):
@@ -98,6 +104,6 @@ class EvaluationConfig(Group):
         return self
 
     def conditions(self) -> list[tuple[str, int]]:
-        """Each corruption that is asked for at each severity, in the benchmark's order; empty for none."""
+        """Return each requested (corruption, severity), in the order of the benchmark."""
         names = CORRUPTIONS if self.corruptions == "all" else sorted(self.corruptions, key=CORRUPTIONS.index)
         return list(product(names, sorted(self.severities)))

@@ -1,4 +1,4 @@
-"""Dotted keys: nested mappings made flat, and hints for misspelt names."""
+"""Dotted keys of nested mappings, and suggestions for misspelt ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one mapping of dotted keys; lists stay values, an empty mapping vanishes."""
+    """Flatten nested mappings to dotted keys. Lists stay values; empty mappings are dropped."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -19,7 +19,10 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def did_you_mean(wrong: str, allowed: list[str]) -> str:
-    """A hint for a misspelt name or dotted key, or the list of what is allowed when nothing is near."""
+    """Suggest the name closest to a misspelt one, or list the allowed names if none is close.
+
+    Only the last part of a dotted key is compared.
+    """
     last_parts = {name.rpartition(".")[2]: name for name in allowed}
     near = get_close_matches(wrong.rpartition(".")[2], last_parts, n=1)
     return f"Did you mean {last_parts[near[0]]}?" if near else f"Allowed: {', '.join(allowed)}."

@@ -1,4 +1,7 @@
-"""Hydra's and OmegaConf's errors in three parts: what was given and where, what is allowed, what to do."""
+"""Messages for errors of Hydra and OmegaConf: what was given and where, what is allowed, what to do.
+
+Errors of validation have a module of their own, `validation_errors`: it needs pydantic, which `--help` does not load.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +23,14 @@ from ablation.records.errors import AblationError
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-_LINES = 3  # of a message that is not ours; the rest repeats it in other words
+_LINES = 3  # of a message by Hydra; further lines repeat it in other words
 
 
 def explain_error(error: BaseException) -> str:
-    """What a user is told about an error of the configuration; the causes know more than Hydra's own words."""
+    """Return a message for the user about an error in the configuration.
+
+    The causes of the error are searched first, since they are more specific than Hydra's own message.
+    """
     chain = list(_chain(error))
     for cause in chain:
         match cause:
@@ -84,9 +90,12 @@ def _all_keys(node: DictConfig) -> list[str]:
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
-    """Hydra is ready inside; what a user can mend ends in one message and exit status 1, without a traceback."""
+    """Exit with one message and status 1, without a traceback, on an error that the user can fix.
+
+    With HYDRA_FULL_ERROR set, the traceback is kept. An interrupt exits with status 130.
+    """
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
-    # Hydra would print and exit by itself; this makes it hand the error over.
+    # By default Hydra prints errors and exits by itself; with this variable it raises them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         yield
@@ -99,6 +108,6 @@ def exit_on_user_error() -> Iterator[None]:
 
 
 def _comes_from_hydra(error: ValueError) -> bool:
-    """Whether Hydra itself raised it, as it does for some of what a user types; one of ours is a bug and stays loud."""
+    # Hydra raises ValueError for some mistakes of a user; one of this package is a bug and keeps its traceback.
     names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return str(names[-1]).startswith(("hydra.", "omegaconf."))

@@ -9,7 +9,7 @@ from pydantic import model_validator
 from ablation.config.base import Group, Name
 from ablation.config.keys import flatten
 
-# Keys of a detectron2 config that are set or replaced here; an override of them would be silently lost.
+# Keys of a detectron2 config that this package sets itself: an override would have no effect, so it is an error.
 _OWNED = {
     "SEED": "use seed",
     "OUTPUT_DIR": "use sweep.root and sweep.name",
@@ -36,7 +36,7 @@ _OWNED = {
 
 
 class ModelConfig(Group):
-    """Which detector: a detectron2 config and the weights it starts from."""
+    """The detector: a detectron2 config and its initial weights."""
 
     name: Name
     config: str

@@ -15,7 +15,7 @@ Phase = Literal["train", "eval"]
 
 
 class NoiseScheduleConfig(Group):
-    """Strength of the training noise over the iterations; start, full and stop in iterations."""
+    """Strength of the training noise over the iterations; `start`, `full` and `stop` are iterations."""
 
     shape: Literal["constant", "linear", "cosine"]
     start: Annotated[int, Field(ge=0)]
@@ -41,7 +41,7 @@ class NoiseScheduleConfig(Group):
 
 
 class NoiseConfig(Group):
-    """Which noise, how strong, where and when."""
+    """Type, strength, place and phase of the noise."""
 
     type: str
     sigma: float | None
@@ -70,9 +70,10 @@ class NoiseConfig(Group):
                 params=self.params,
             )
             if noise is not None and self.schedule.shape != "constant":
-                noise.scaled(0.5)  # refuses the types whose strength cannot be set
+                noise.scaled(0.5)  # raises for types whose strength cannot be set
         except ConfigError as error:
-            raise ValueError(str(error)) from error  # so that pydantic goes on and names the other keys too
+            # pydantic collects ValueErrors, so that one message names every invalid key.
+            raise ValueError(str(error)) from error
         if noise is not None and noise.needs_batch and self.when != "train":
             raise ValueError(
                 f"noise.type={self.type} mixes the images of a batch, so its result in evaluation would depend on "
@@ -100,5 +101,5 @@ class NoiseConfig(Group):
         return self._built
 
     def acts(self, phase: Phase) -> bool:
-        """Whether there is noise in this phase."""
+        """Return True if there is noise in this phase."""
         return self._built is not None and self.when in (phase, "always")

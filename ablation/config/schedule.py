@@ -11,7 +11,7 @@ from ablation.config.base import Group
 
 
 class ScheduleConfig(Group):
-    """The training's length and rate; null leaves it to the model's config."""
+    """Length and learning rate of the training. None leaves a value to the config of the model."""
 
     iterations: Annotated[int, Field(ge=0)] | None
     epochs: Annotated[float, Field(gt=0)] | None
@@ -36,10 +36,10 @@ class ScheduleConfig(Group):
         return self
 
     def share(self, batch_size: int) -> int:
-        """Images of a batch that each device gets.
+        """Return the number of images of a batch on each device.
 
         Raises:
-            ValueError: they cannot be shared out evenly.
+            ValueError: the batch size is not a multiple of the number of devices.
         """
         if batch_size % self.devices:
             raise ValueError(
@@ -49,7 +49,12 @@ class ScheduleConfig(Group):
         return batch_size // self.devices
 
     def length(self, images: int, batch_size: int) -> int | None:
-        """Iterations that were asked for, an epoch being once through the images; None for those of the config."""
+        """Return the number of iterations, or None if the config of the model sets it.
+
+        Args:
+            images: number of training images; one epoch sees each of them once.
+            batch_size: images per iteration, on all devices together.
+        """
         if self.epochs is None:
             return self.iterations
         return max(1, math.ceil(self.epochs * images / batch_size))

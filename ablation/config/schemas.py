@@ -1,6 +1,6 @@
-"""Typed schemas of the configuration: what may stand in it, and the refusal of everything else.
+"""Typed schema of the whole configuration.
 
-Hydra composes plain YAML; `validated` turns the composed mapping into these frozen models or raises a
+Hydra composes plain YAML. `validate_config` turns the composed mapping into these immutable models, or raises a
 ConfigError that names the key, the value and what is allowed. Nothing here loads torch or detectron2.
 """
 
@@ -17,15 +17,15 @@ from ablation.config.evaluation import EvaluationConfig
 from ablation.config.keys import flatten
 from ablation.config.model import ModelConfig
 from ablation.config.noise import NoiseConfig
-from ablation.config.refusal import explain_validation_errors
 from ablation.config.schedule import ScheduleConfig
+from ablation.config.validation_errors import explain_validation_errors
 from ablation.records.errors import ConfigError
 
-_UNSET = "???"  # how YAML for Hydra says that the user must give a value
+_UNSET = "???"  # a mandatory value, in Hydra's YAML
 
 
 class SweepConfig(Group):
-    """Where results go and how the work is done; never part of an identity."""
+    """Output folder, devices and bookkeeping. No key of this group is part of a run's id."""
 
     name: Name | None
     root: str
@@ -41,7 +41,7 @@ class SweepConfig(Group):
 
 
 class RunConfig(Group):
-    """One cell of a grid: everything that decides one run."""
+    """The configuration of one cell of a grid."""
 
     model: ModelConfig
     dataset: Annotated[DatasetConfig, Field(discriminator="type")]
@@ -82,15 +82,18 @@ class RunConfig(Group):
 
     @property
     def sweep_name(self) -> str:
-        """The sweep's folder name; by default <model>-<dataset>, so that a repeated command resumes."""
+        """Folder name of the sweep. The default, <model>-<dataset>, lets a repeated command resume."""
         return self.sweep.name or f"{self.model.name}-{self.dataset.name}"
 
 
 def validate_config(composed: Mapping[str, Any]) -> RunConfig:
-    """The typed configuration of a composed mapping.
+    """Validate a composed configuration.
+
+    Args:
+        composed: nested plain mappings, as Hydra composes them.
 
     Raises:
-        ConfigError: naming every key that is missing, unknown, of the wrong type or out of range.
+        ConfigError: some keys are missing, unknown, of the wrong type or out of range; the message names them all.
     """
     if unset := [key for key, value in flatten(composed).items() if value == _UNSET]:
         raise ConfigError(f"{', '.join(unset)} must be given. Add to the command: {'=... '.join(unset)}=...")

@@ -1,6 +1,6 @@
-"""Feature noises, one module for each type; `build` turns the `noise` part of a configuration into one.
+"""Feature noises, one module for each type; `build` makes one from the group `noise` of a configuration.
 
-A new type is a new module here with one subclass of `Noise`, and a YAML file of that name in conf/noise/.
+A new type is a new module here with one subclass of `Noise`, and a YAML file of the same name in conf/noise/.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from ablation.records.errors import ConfigError
 
 __all__ = ["Noise", "available", "build", "load", "rms"]
 
-# Values that mean "the type's own": they are typed in the configuration that all types share.
+# Values that mean "the default of the type". All types share these keys of the configuration.
 _AXES: Mapping[str, object] = {"scale": "relative", "granularity": None, "shared": False}
 
 
 @functools.cache
 def available() -> tuple[str, ...]:
-    """Names of the noise types, in alphabetical order; `none` is not one of them."""
+    """Return the names of the noise types in alphabetical order, without `none`."""
     names = (module.name for module in pkgutil.iter_modules(__path__))
     return tuple(sorted(name for name in names if name != "base" and not name.startswith("_")))
 
 
 @functools.cache
 def load(type_: str) -> type[Noise]:
-    """The class of a noise type.
+    """Return the class of a noise type.
 
     Raises:
-        ConfigError: there is no such type; the message lists those there are.
+        ConfigError: there is no such type; the message lists the available ones.
     """
     if type_ not in available():
         raise ConfigError(
@@ -62,16 +62,17 @@ def build(
     shared: bool = False,
     params: Mapping[str, object] | None = None,
 ) -> Noise | None:
-    """The noise that a configuration asks for; None when it is off (type none, or a strength of 0).
+    """Build a noise, or return None if it is off (type none, or a strength of 0).
 
-    sigma: noise-to-signal ratio, >= 0; None where the type's own parameter gives the strength.
-    scale: relative or absolute.
-    granularity: element, channel, position, image; None for the type's own.
-    shared: one draw for the whole batch.
-    params: the type's own parameters, by name.
+    Args:
+        sigma: noise-to-signal ratio, >= 0; None where the type's own parameter gives the strength.
+        scale: relative or absolute.
+        granularity: element, channel, position, image; None for the type's own.
+        shared: one draw for the whole batch.
+        params: the type's own parameters, by name.
 
     Raises:
-        ConfigError: a value is unknown, out of range, or makes no sense for this type.
+        ConfigError: a value is unknown, out of range, or not supported by this type.
     """
     if type_ == "none":
         return None
@@ -99,7 +100,7 @@ def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None
 
 
 def _supported_axes(noise_class: type[Noise], axes: Mapping[str, object]) -> dict[str, object]:
-    """The axes that differ from the type's own; refuses those that make no sense for the type."""
+    """Return the axes that differ from the default; raise ConfigError for those that the type does not support."""
     chosen = {name: value for name, value in axes.items() if value != _AXES[name]}
     for name, value in chosen.items():
         if name not in _field_names(noise_class):

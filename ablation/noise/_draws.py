@@ -1,4 +1,4 @@
-"""Random draws of every granularity from a private generator, as fast as torch makes them."""
+"""Random draws of every granularity from a given generator."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 @dataclass(frozen=True, kw_only=True)
 class GranularNoise(Noise):
-    """A noise whose random numbers may be drawn at several granularities.
+    """Base of noises whose random numbers can be drawn at several granularities.
 
-    granularity: what has a random number of its own: element (drawn as N×C×H×W), channel (N×C×1×1),
-        position (N×1×H×W) or image (N×1×1×1).
-    shared: draw once for the whole batch (first dimension 1) instead of once for each image.
+    Attributes:
+        granularity: what has a random number of its own: element (drawn as N×C×H×W), channel (N×C×1×1),
+            position (N×1×H×W) or image (N×1×1×1).
+        shared: draw once for the whole batch (first dimension 1) instead of once for each image.
     """
 
     granularity: Granularity = "element"
@@ -38,7 +39,7 @@ class GranularNoise(Noise):
         super().__post_init__()
 
     def draw_normal(self, x: Tensor, generator: torch.Generator, mean: float, std: float) -> Tensor:
-        """Independent N(mean, std²) numbers in the dtype of x, of the shape that the granularity asks for."""
+        """Draw independent N(mean, std²) numbers of the granularity's shape, in the dtype of x."""
         blank = self._blank(x, x.dtype)
         _in_memory_order(blank).normal_(mean, std, generator=generator)
         return blank
@@ -46,7 +47,7 @@ class GranularNoise(Noise):
     def draw_uniform(
         self, x: Tensor, generator: torch.Generator, low: float, high: float, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """Independent U(low, high) numbers in the given dtype or that of x, of the granularity's shape."""
+        """Draw independent U(low, high) numbers of the granularity's shape, in `dtype` or the dtype of x."""
         blank = self._blank(x, x.dtype if dtype is None else dtype)
         _in_memory_order(blank).uniform_(low, high, generator=generator)
         return blank
@@ -61,15 +62,15 @@ class GranularNoise(Noise):
             height if self.granularity in ("element", "position") else 1,
             width if self.granularity in ("element", "position") else 1,
         )
-        # What becomes the result has the memory format of x.
+        # A draw of full size becomes the result, so it has the memory format of x.
         return torch.empty_like(x, dtype=dtype) if shape == x.shape else x.new_empty(shape, dtype=dtype)
 
 
 def check_flag(key: str, value: object) -> bool:
-    """The value, known to be a bool.
+    """Return the value if it is a bool.
 
     Raises:
-        ConfigError: it is anything else.
+        ConfigError: it is not a bool.
     """
     if not isinstance(value, bool):
         raise ConfigError(f"{key} must be true or false, got {value!r}.")

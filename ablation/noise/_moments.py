@@ -1,4 +1,4 @@
-"""Channel means and variances that leave padding out, in float32."""
+"""Channel means and variances without padding, in float32."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ if TYPE_CHECKING:
 
 
 def channel_mean(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean of each image's channels over the valid positions; gradients flow through x.
+    """Return the mean of each image's channels over the valid positions; gradients flow through x.
 
-    x: N×C×H×W.
-    valid: N×1×H×W bool; None means all valid.
-    Returns: N×C×1×1 float32; 0 for an image without a valid position.
+    Args:
+        x: N×C×H×W.
+        valid: N×1×H×W bool; None means all valid.
+
+    Returns:
+        N×C×1×1 float32; 0 for an image without a valid position.
     """
     import torch
 
@@ -24,14 +27,16 @@ def channel_mean(x: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def channel_moments(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each image's channels over the valid positions; gradients flow through x.
+    """Return mean and variance of each image's channels over the valid positions; gradients flow through x.
 
-    The variance divides by the number of positions, as the papers' formulas do: it is 0, and not undefined,
-    for a 1×1 map.
+    The variance is divided by the number of positions, as in the papers, so that it is 0 for a 1×1 map.
 
-    x: N×C×H×W.
-    valid: N×1×H×W bool; None means all valid.
-    Returns: N×C×1×1 float32 twice.
+    Args:
+        x: N×C×H×W.
+        valid: N×1×H×W bool; None means all valid.
+
+    Returns:
+        both N×C×1×1 float32.
     """
     import torch
 
@@ -44,10 +49,13 @@ def channel_moments(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
 
 
 def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    """x·scale + shift in the dtype of x, computed in float32 at least: both terms may be far larger than their sum.
+    """Return x·scale + shift in the dtype of x.
 
-    x: N×C×H×W.
-    scale, shift: N×C×1×1.
+    It is computed in float32 at least, since both terms can be much larger than their sum.
+
+    Args:
+        x: N×C×H×W.
+        scale, shift: N×C×1×1.
     """
     import torch
 

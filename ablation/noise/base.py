@@ -1,6 +1,6 @@
-"""What every noise type is: a frozen parameter dataclass that maps the features of one level to noisy ones.
+"""Base class of the noise types: an immutable dataclass of parameters that maps features of one level to noisy ones.
 
-Nothing here imports torch when it is imported: a sweep is planned and checked without it.
+torch is imported inside functions only, because a sweep is planned and checked without it.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ _ELEMENTS_PER_PART = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(ABC):
-    """One feature noise with all its parameters; calling it draws the noise and returns noisy features.
+    """A feature noise with its parameters. Calling it draws the noise and returns noisy features.
 
-    sigma: noise-to-signal ratio rms(noise) / rms(features), >= 0; 0 means off. SNR = -20 log10(sigma) dB.
-        Resolved on construction for the types that also take a parameter of their own (`native`); stays None
-        where it is only measured (`realised_only`).
+    Attributes:
+        sigma: noise-to-signal ratio rms(noise) / rms(features), >= 0; 0 means off. SNR = -20 log10(sigma) dB.
+            Resolved on construction for the types that also take a parameter of their own (`native`); stays None
+            where it is only measured (`realised_only`).
 
     Subclasses set the class attributes, add their parameters as fields and implement `perturb`.
 
@@ -62,31 +63,32 @@ class Noise(ABC):
 
     @classmethod
     def type_name(cls) -> str:
-        """The name that is typed in `noise.type`: that of the module."""
+        """Return the name for `noise.type`, which is the name of the module."""
         return cls.__module__.rpartition(".")[2]
 
     @property
     def is_off(self) -> bool:
-        """True when the noise leaves every feature as it is."""
+        """True if the noise changes no feature."""
         return self.sigma == 0
 
     @property
     def strength(self) -> float:
-        """Sigma of a type that has one.
+        """Sigma, for types whose strength can be set.
 
         Raises:
-            TypeError: the strength of this type is only measured.
+            TypeError: the strength of this type is measured.
         """
         if self.sigma is None:
             raise TypeError(f"{self.type_name()} has no set strength: its sigma is measured.")
         return self.sigma
 
     def scaled(self: _Self, factor: float) -> _Self:
-        """The same noise at a fraction of its strength, as a schedule over the training needs it.
+        """Return the same noise at a fraction of its strength, for a schedule over the training.
 
-        What was given is scaled: sigma, or the `native` parameter, in which a paper states its own warm-up.
+        The parameter that was given is scaled: sigma, or the `native` one, in which a paper states its warm-up.
 
-        factor: >= 0; 1 leaves it as it is, 0 turns it off.
+        Args:
+            factor: >= 0; 1 leaves it as it is, 0 turns it off.
 
         Raises:
             ConfigError: the strength of this type cannot be set.
@@ -103,12 +105,15 @@ class Noise(ABC):
         return replace(self, **changes)
 
     def __call__(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> Tensor:
-        """Noisy features; x itself, the same object, when the noise is off.
+        """Return noisy features, or x itself (the same object) if the noise is off.
 
-        x: N×C×H×W floating point, the features of one level; never changed. Gradients flow through it.
-        generator: the only source of randomness, on the device of x.
-        valid: N×1×H×W bool, False on padding, which counts in no statistic; None means all valid.
-        Returns: N×C×H×W of the dtype, device and memory format of x.
+        Args:
+            x: N×C×H×W floating point, the features of one level; never changed. Gradients flow through it.
+            generator: the only source of randomness, on the device of x.
+            valid: N×1×H×W bool, False on padding, which counts in no statistic; None means all valid.
+
+        Returns:
+            N×C×H×W of the dtype, device and memory format of x.
 
         Raises:
             ConfigError: the type needs several images and the batch has one.
@@ -124,10 +129,10 @@ class Noise(ABC):
 
     @abstractmethod
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features, knowing that the noise is on; arguments and result as in `__call__`."""
+        """Return noisy features of a noise that is on; arguments and result as in `__call__`."""
 
     def sigma_of_native(self, value: float) -> float:
-        """Noise-to-signal ratio that belongs to a value of the `native` parameter."""
+        """Convert a value of the `native` parameter to sigma."""
         raise NotImplementedError(f"{type(self).__name__} names a native parameter but does not convert it.")
 
     def _resolve_sigma(self) -> float | None:
@@ -158,11 +163,14 @@ class Noise(ABC):
 
 
 def rms(x: Tensor, valid: Tensor | None = None) -> Tensor:
-    """Root mean square of each image's features, in float32 whatever the dtype of x; no gradient.
+    """Return the root mean square of each image's features, computed in float32 and without gradient.
 
-    x: N×C×H×W.
-    valid: N×1×H×W bool, False where a position does not count; None means all count.
-    Returns: N×1×1×1 float32, >= 0, in feature units; 0 for an image without a valid position.
+    Args:
+        x: N×C×H×W.
+        valid: N×1×H×W bool, False where a position does not count; None means all count.
+
+    Returns:
+        N×1×1×1 float32, >= 0, in feature units; 0 for an image without a valid position.
     """
     import torch
 
@@ -187,9 +195,10 @@ def check_number(
     at_most: float | None = None,
     below: float | None = None,
 ) -> float:
-    """The value as a finite float within its range.
+    """Return the value as a float, if it is finite and within its range.
 
-    key: the value's name as it is typed, such as `noise.params.p`.
+    Args:
+        key: the dotted key of the value, such as `noise.params.p`.
 
     Raises:
         ConfigError: not a number, not finite or out of range.
@@ -208,7 +217,7 @@ def check_number(
 
 
 def check_integer(key: str, value: object, *, at_least: int, at_most: int | None = None) -> int:
-    """The value as an int within its range.
+    """Return the value as an int, if it is a whole number within its range.
 
     Raises:
         ConfigError: not a whole number, or out of range.

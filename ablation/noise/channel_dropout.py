@@ -19,7 +19,8 @@ class ChannelDropout(Noise):
 
     The feature perturbation of UniMatch (arXiv 2208.09910) with p = 0.5; spatial dropout of arXiv 1411.4280.
 
-    p: probability of dropping a channel, 0 <= p < 1; instead of sigma.
+    Attributes:
+        p: probability of dropping a channel, 0 <= p < 1; instead of sigma.
     """
 
     formula: ClassVar[str] = "x*m/(1-p), one m~Bernoulli(1-p) per channel, p = sigma^2/(1+sigma^2)"
@@ -43,7 +44,7 @@ class ChannelDropout(Noise):
         return math.sqrt(value / (1 - value))
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         p = self.strength**2 / (1 + self.strength**2)  # so that 1/(1-p) is 1 + sigma²

@@ -31,7 +31,7 @@ class ChannelStats(Noise):
     }
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         mean = channel_mean(x, valid)
         alpha = mean.new_empty(mean.shape).normal_(1.0, self.strength, generator=generator)
         beta = mean.new_empty(mean.shape).normal_(1.0, self.strength, generator=generator)

@@ -23,10 +23,11 @@ class DropBlock(Noise):
     b at most H and W, independently for each channel: Ghiasi et al., arXiv 1810.12890. Where sigma is given, gamma
     is such that a map of that size keeps 1/(1 + sigma²) of its features in the mean, overlaps and edges included.
 
-    p: 1 - keep_prob of the paper, 0 <= p < 1; instead of sigma. Then gamma = p·H·W / (b²·(H-b+1)·(W-b+1)). Blocks
-        overlap, so on a large map the kept fraction is (1 - p/b²)^(b²), a little more than 1-p, and
-        sigma = √(1/kept - 1).
-    block_size: b, >= 1, in positions of the level.
+    Attributes:
+        p: 1 - keep_prob of the paper, 0 <= p < 1; instead of sigma. Then gamma = p·H·W / (b²·(H-b+1)·(W-b+1)). Blocks
+            overlap, so on a large map the kept fraction is (1 - p/b²)^(b²), a little more than 1-p, and
+            sigma = √(1/kept - 1).
+        block_size: b, >= 1, in positions of the level.
     """
 
     formula: ClassVar[str] = (
@@ -57,7 +58,7 @@ class DropBlock(Noise):
         return math.sqrt(1 / kept - 1) if kept > 0 else math.inf
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         with torch.no_grad():
@@ -69,7 +70,7 @@ class DropBlock(Noise):
         return x * factor
 
     def _draw_blocks(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """True on dropped features; N×C×H×W bool."""
+        """Draw the dropped features: N×C×H×W bool, True where dropped."""
         import torch
         from torch.nn import functional as F
 
@@ -88,10 +89,10 @@ class DropBlock(Noise):
 
 @lru_cache(maxsize=1024)
 def _gamma_for(sigma: float, height: int, width: int, size: int) -> float:
-    """The probability of a block at a place for which a map keeps 1/(1 + sigma²) of its features in the mean.
+    """Find the probability of a block per place with which a map keeps 1/(1 + sigma²) of its features in the mean.
 
-    A position is kept if none of the places that cover it holds a block. With t = -log(1 - gamma) that has the
-    probability exp(-t·n), n those places; their mean over the map falls with t, so halving finds it.
+    A position is kept if none of the n places that cover it holds a block. With t = -log(1 - gamma), this has the
+    probability exp(-t·n). Its mean over the map falls with t, so bisection finds t.
     """
     import numpy as np
 
@@ -108,7 +109,7 @@ def _gamma_for(sigma: float, height: int, width: int, size: int) -> float:
 
 
 def _places_over(length: int, size: int) -> NDArray[np.int64]:
-    """How many of the places of a block along a side cover each position."""
+    """Count the places of a block along one side that cover each position."""
     import numpy as np
 
     at = np.arange(length)
@@ -116,9 +117,9 @@ def _places_over(length: int, size: int) -> NDArray[np.int64]:
 
 
 def _widened(marks: Tensor, size: int, dim: int) -> Tensor:
-    """True where any of `size` neighbours along a dimension is; that dimension shrinks by size - 1.
+    """Return True where any of `size` neighbours along a dimension is True; the dimension shrinks by size - 1.
 
-    Doubling the reach takes about log2(size) passes over bytes, where a maximum pooling takes most of the noise's time.
+    Doubling the reach takes about log2(size) passes over bytes and is much faster than maximum pooling.
     """
     reach = 1
     while reach < size:

@@ -20,7 +20,8 @@ class Dropout(GranularNoise):
 
     Srivastava et al., JMLR 15 (2014), first described in arXiv 1207.0580; the rescaling keeps the mean.
 
-    p: probability of dropping, 0 <= p < 1; instead of sigma.
+    Attributes:
+        p: probability of dropping, 0 <= p < 1; instead of sigma.
     """
 
     formula: ClassVar[str] = "x*m/(1-p), m~Bernoulli(1-p), p = sigma^2/(1+sigma^2)"
@@ -42,7 +43,7 @@ class Dropout(GranularNoise):
         return math.sqrt(value / (1 - value))
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         p = self.strength**2 / (1 + self.strength**2)  # so that 1/(1-p) is 1 + sigma²

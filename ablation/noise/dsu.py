@@ -40,7 +40,7 @@ class DSU(Noise):
     }
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         mean, variance = channel_moments(x, valid)
         std = (variance + _EPSILON).sqrt()
         beta = mean + _spread(mean) * mean.new_empty(mean.shape).normal_(generator=generator)

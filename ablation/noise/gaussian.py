@@ -22,8 +22,9 @@ class Gaussian(GranularNoise):
 
     Feature augmentation with noise that does not depend on the data: Li et al., ICCV 2021 (SFA-S).
 
-    scale: `relative`: sigma is the noise-to-signal ratio; `absolute`: sigma is the standard deviation of the
-        noise in feature units, and the ratio is measured.
+    Attributes:
+        scale: `relative`: sigma is the noise-to-signal ratio; `absolute`: sigma is the standard deviation of the
+            noise in feature units, and the ratio is measured.
     """
 
     formula: ClassVar[str] = "x + sigma*rms(x)*z, z~N(0,1); with noise.scale=absolute: x + sigma*z"
@@ -39,7 +40,7 @@ class Gaussian(GranularNoise):
         super().__post_init__()
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         with torch.no_grad():

@@ -26,7 +26,8 @@ class MixStyle(Noise):
     the paper's formulas. The paper applies it with probability 0.5, which is `noise.probability` here, to the
     lower stages and never to the last. No gradient flows through the statistics, as in the paper.
 
-    alpha: both parameters of the Beta distribution, > 0; 0.1 in the paper: lam is mostly near 0 or 1.
+    Attributes:
+        alpha: both parameters of the Beta distribution, > 0; 0.1 in the paper: lam is mostly near 0 or 1.
     """
 
     formula: ClassVar[str] = (
@@ -50,7 +51,7 @@ class MixStyle(Noise):
         super().__post_init__()
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         with torch.no_grad():
@@ -63,11 +64,11 @@ class MixStyle(Noise):
         return affine(x, scale, shift)
 
     def _draw_weight(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Lam ~ Beta(alpha, alpha) for each image; N×1×1×1 float32."""
+        """Draw lam ~ Beta(alpha, alpha) for each image: N×1×1×1 float32."""
         import torch
 
         # torch.distributions.Beta takes no generator; two gammas make a Beta. In logarithms, by
-        # Gamma(alpha) = Gamma(alpha + 1)·U^(1/alpha): with a small alpha both are 0 now and then, which would be 0/0.
+        # Gamma(alpha) = Gamma(alpha + 1)·U^(1/alpha): with a small alpha both are 0 at times, which would be 0/0.
         shape = x.new_full((2, x.shape[0], 1, 1, 1), self.alpha + 1, dtype=torch.float64)
         uniform = torch.empty_like(shape).uniform_(torch.finfo(shape.dtype).tiny, 1, generator=generator)
         logarithms = torch._standard_gamma(shape, generator=generator).log() + uniform.log() / self.alpha

@@ -19,7 +19,8 @@ class Quantization(Noise):
     Affine quantization over the range of each image's features on this level: Jacob et al., arXiv 1712.05877.
     The gradient passes straight through (arXiv 1308.3432), as in quantization-aware training.
 
-    bits: 1 to 16.
+    Attributes:
+        bits: 1 to 16.
     """
 
     formula: ClassVar[str] = "min + step*round((x - min)/step), step = (max - min)/(2^bits - 1)"
@@ -39,7 +40,7 @@ class Quantization(Noise):
         super().__post_init__()
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         with torch.no_grad():
@@ -52,7 +53,7 @@ class Quantization(Noise):
 
 
 def _bounds(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Smallest and largest valid feature of each image; N×1×1×1 float32 twice."""
+    """Return the smallest and the largest valid feature of each image, both N×1×1×1 float32."""
     import torch
 
     values = x.float()

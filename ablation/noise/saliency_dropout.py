@@ -20,8 +20,9 @@ class SaliencyDropout(Noise):
 
     F-Drop of CCT, arXiv 2003.09005, with t ~ U(0.6, 0.9). The mask has no gradient and nothing is rescaled.
 
-    threshold_low, threshold_high: range of t, a fraction of the largest activation, 0 <= low <= high <= 1.
-    shared: one t for the whole batch, as in the authors' code, instead of one for each image.
+    Attributes:
+        threshold_low, threshold_high: range of t, a fraction of the largest activation, 0 <= low <= high <= 1.
+        shared: one t for the whole batch, as in the authors' code, instead of one for each image.
     """
 
     formula: ClassVar[str] = "x*[a < t*max(a)], a = mean over channels, t~U(threshold_low, threshold_high)"
@@ -48,7 +49,7 @@ class SaliencyDropout(Noise):
         super().__post_init__()
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         import torch
 
         with torch.no_grad():

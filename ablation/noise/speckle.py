@@ -27,5 +27,5 @@ class Speckle(GranularNoise):
     }
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         return x * self.draw_normal(x, generator, 1.0, self.strength)

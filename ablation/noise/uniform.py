@@ -21,7 +21,8 @@ class Uniform(GranularNoise):
     F-Noise of CCT (arXiv 2003.09005) has a = 0.3 and one C×H×W draw shared over the batch; x·U(0.8, 1.2) is
     a = 0.2.
 
-    half_width: a, >= 0, without unit; instead of sigma = a/√3.
+    Attributes:
+        half_width: a, >= 0, without unit; instead of sigma = a/√3.
     """
 
     formula: ClassVar[str] = "x*(1 + u), u~U(-a, a), a = sqrt(3)*sigma"
@@ -43,6 +44,6 @@ class Uniform(GranularNoise):
         return value / math.sqrt(3)
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
-        """Noisy features; see `Noise.__call__`."""
+        """Return the noisy features; see `Noise.__call__`."""
         half_width = math.sqrt(3) * self.strength
         return x * self.draw_uniform(x, generator, 1 - half_width, 1 + half_width)

@@ -129,7 +129,7 @@ def test_the_summary_is_the_mean_over_corruptions_and_severities():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        (["evaluation.corruptions=[fogg]"], "evaluation.corruptions: 'fogg' is not one. Did you mean fog?"),
+        (["evaluation.corruptions=[fogg]"], "evaluation.corruptions: 'fogg' is not a corruption. Did you mean fog?"),
         (["evaluation.corruptions=every"], "evaluation.corruptions must be 'all' or a list, got 'every'."),
         (["evaluation.corruptions=[fog,fog]"], "evaluation.corruptions must be distinct"),
         (["evaluation.severities=[0]"], "evaluation.severities.* must be .*>= 1"),

@@ -1,4 +1,4 @@
-"""Pydantic's errors in words: which key, what was given, what is allowed, what to do."""
+"""Messages for pydantic's errors: which key, what was given, what is allowed, what to do."""
 
 from __future__ import annotations
 
@@ -36,7 +36,15 @@ _BOUNDS = {
 def explain_validation_errors(
     errors: list[ErrorDetails], composed: Mapping[str, Any], schema: type[BaseModel]
 ) -> list[str]:
-    """One line for each key, the arms of a union (all, or a list of levels) sharing theirs; schema: of `composed`."""
+    """Return one line for each invalid key.
+
+    The members of a union ("all", or a list of levels) share a line, for example "must be 'all' or a list".
+
+    Args:
+        errors: errors of pydantic.
+        composed: the configuration that was validated.
+        schema: the model that validated it.
+    """
     by_key: dict[str, list[ErrorDetails]] = {}
     for error in errors:
         by_key.setdefault(_dotted(error, composed), []).append(error)
@@ -44,8 +52,8 @@ def explain_validation_errors(
 
 
 def _dotted(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
-    # The discriminator's tag (shapes, coco_json) and the arms of a union stand in pydantic's path; users never
-    # typed them, so only the keys that really lead into the configuration are kept.
+    # pydantic's path also holds the tag of a discriminated union (shapes, coco_json) and the members of a union.
+    # Users never typed those, so only parts that are keys of the configuration are kept.
     key, node = [], composed
     for part in error["loc"]:
         if isinstance(part, str) and isinstance(node, Mapping) and (part in node or error["type"] == "missing"):
@@ -93,7 +101,7 @@ def _value_at(composed: Mapping[str, Any], key: str) -> Any:
 
 
 def _known_beside(key: str, composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:
-    """The keys that the schema has where an unknown one stands."""
+    """Return the keys that the schema allows beside an unknown one."""
     parent, _, _ = key.rpartition(".")
     group: Any = schema
     for part in parent.split(".") if parent else []:
