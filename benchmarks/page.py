@@ -104,8 +104,8 @@ TARGETS = (
 
 _HEAD = """# Benchmarks
 
-`make bench` runs these measurements in half an hour on two cores and writes this page (26 minutes the last time). Kills,
-the errors of the decision rule, and the noise types besides gaussian take longer and are separate measurements.
+`make bench` runs these measurements in half an hour on two cores (26 minutes the last time) and writes this page.
+Kills, the errors of the decision rule, and the noise types besides gaussian take longer and are separate measurements.
 `python -m benchmarks <name>` runs one measurement, `python -m benchmarks.<name> --help` lists its options. Whatever is
 compared takes turns in one process or one script, and figures are medians. All rows with their spread are in
 [benchmarks/results](../benchmarks/results). Measurements on a GPU have [their own page](gpu.md).
@@ -169,7 +169,8 @@ def _noises() -> str:
         f"| {_more(r['memory_ratio'])} % |"
         for r in read_result("noise_overhead_tiny")
     ]
-    columns = ["noise on all levels, tiny model", "pairs", "extra time per iteration", "quartiles of the pairs", "extra memory"]
+    columns = ["noise on all levels, tiny model", "pairs", "extra time per iteration"]
+    columns += ["quartiles of the pairs", "extra memory"]
     return _table("Noise", columns, rows)
 
 
