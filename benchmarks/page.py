@@ -76,7 +76,7 @@ TARGETS = (
            unit=" times as long"),
     Target("six distinct trainings: a shell loop takes", "speed", _ratio("loop, 6 trainings", "sweep, 6 trainings"),
            at_least=1.6, unit=" times as long"),
-    Target("gaussian noise on all levels, tiny model: an iteration takes more by", "noise_overhead_tiny",
+    Target("gaussian noise on all levels, tiny model: extra time per iteration", "noise_overhead_tiny",
            _percent("ratio", type="gaussian"), at_most=3, unit=" %"),
     Target("the same on R50-FPN at 800 pixels", "noise_overhead_r50", _percent("ratio", type="gaussian"), at_most=2,
            unit=" %"),
@@ -93,27 +93,29 @@ TARGETS = (
            at_most=60, unit=" s"),
     Target("false claims of the whole rule, 12 cells without effect, 10 seeds", "coverage",
            _first("rule", what="errors", seeds=10, scores="no effect, normal"), at_most=5, unit=" %",
-           remark="by theory 25 of 512 sign patterns, 4.9; 60,000 sweeps have a standard error of 0.09, and 200,000 "
-           "others gave 4.90"),
+           remark="theory: 25 of 512 sign patterns, 4.9; 60,000 sweeps have a standard error of 0.09; 200,000 other "
+           "sweeps gave 4.90"),
     Target("the report of 1,000 runs with 1,000 points each, cold", "report", _first("cold_s", runs=1000), at_most=20,
            unit=" s"),
     Target("the same after one more run", "report", _first("one_more_s", runs=1000), at_most=6, unit=" s",
-           remark="5.9 to 8.5 at different hours on this shared machine; half of it loads and runs matplotlib"),
+           remark="5.9 to 8.5 at different times on this shared machine; half of it loads and runs matplotlib"),
     Target("its memory", "report", _first("peak_mib", runs=1000), at_most=1024, unit=" MiB"),
 )  # fmt: skip
 
 _HEAD = """# Benchmarks
 
-`make bench` measures this in half an hour on two cores and writes this page (26 minutes when last taken; kills, errors
-of the rule and the types of noise besides gaussian are longer measurements of their own). `python -m benchmarks <name>`
-measures one, `python -m benchmarks.<name> --help` names its keys. What is compared takes turns in one process or one
-script; figures are medians. The rows with their spread are in [benchmarks/results](../benchmarks/results).
+`make bench` runs these measurements in half an hour on two cores (26 minutes the last time) and writes this page.
+Kills, the errors of the decision rule, and the noise types besides gaussian take longer and are separate measurements.
+`python -m benchmarks <name>` runs one measurement, `python -m benchmarks.<name> --help` lists its options. Whatever is
+compared takes turns in one process or one script, and figures are medians. All rows with their spread are in
+[benchmarks/results](../benchmarks/results). Measurements on a GPU have [their own page](gpu.md).
 """
 
 
 def write_page() -> Path:
     """Write docs/benchmarks.md from the results that are there."""
-    machines = {json.dumps(_machine(path)): None for path in sorted(RESULTS.glob("*.json"))}
+    paths = (path for path in sorted(RESULTS.glob("*.json")) if not path.name.startswith("gpu-"))
+    machines = {json.dumps(_machine(path)): None for path in paths}
     described = "; ".join(", ".join(f"{k} {v}" for k, v in json.loads(m).items()) for m in machines)
     targets = _table("", ["what", "target", "measured", "", ""], [target.row() for target in TARGETS])
     parts = [targets, _plans(), _report(), _sweeps(), _noises(), _spread(), _kills()]
@@ -146,8 +148,8 @@ def _report() -> str:
         thousands = (most["runs"] - least["runs"]) / 1000
         cold, more, memory = ((most[key] - least[key]) / thousands for key in ("cold_s", "one_more_s", "peak_mib"))
         remark = (
-            f"All three grow with the runs: by {cold:.1f} s, {more:.1f} s and {memory:.0f} MiB for a thousand more of "
-            f"them, from {least['cold_s']:.1f} s, {least['one_more_s']:.1f} s and {least['peak_mib']:.0f} MiB."
+            f"All three grow with the number of runs: by {cold:.1f} s, {more:.1f} s and {memory:.0f} MiB per thousand "
+            f"runs, from {least['cold_s']:.1f} s, {least['one_more_s']:.1f} s and {least['peak_mib']:.0f} MiB."
         )
     return _table(
         "The report", ["runs of 1,000 points", "cold, s", "after one more run, s", "memory, MiB"], rows, remark
@@ -158,7 +160,7 @@ def _sweeps() -> str:
     """The same sweep by everything that can run it."""
     found = [row for row in read_result("speed") if "iterations" in row]
     rows = [f"| {row['what']} | {row['iterations']} | {row['seconds']:.0f} |" for row in found]
-    return _table("A sweep", ["how", "iterations of each", "seconds"], rows)
+    return _table("A sweep", ["how", "iterations per training", "seconds"], rows)
 
 
 def _noises() -> str:
@@ -167,7 +169,8 @@ def _noises() -> str:
         f"| {_more(r['memory_ratio'])} % |"
         for r in read_result("noise_overhead_tiny")
     ]
-    columns = ["noise on all levels, tiny model", "pairs", "time of an iteration", "quartiles of the pairs", "memory"]
+    columns = ["noise on all levels, tiny model", "pairs", "extra time per iteration"]
+    columns += ["quartiles of the pairs", "extra memory"]
     return _table("Noise", columns, rows)
 
 
@@ -194,5 +197,5 @@ def _kills() -> str:
         lost = max((count for row in of for count in row["lost"]), default=0)
         seconds = [s for row in of if (s := row.get("seconds_to_recover")) is not None]
         rows.append(f"| {victim} | {len(of)} | {lost} | {min(seconds):.1f} to {max(seconds):.1f} |")
-    columns = ["killed", "times", "iterations lost, at most", "seconds to the next iteration"]
+    columns = ["killed", "times", "iterations lost at most", "seconds to the next iteration"]
     return _table("Kills, with a checkpoint every ten iterations", columns, rows)
