@@ -237,11 +237,11 @@ def _ended(paths: RunPaths | TrainingPaths, blank: RunRecord | TrainingRecord) -
 
 def _write_report(planned: Plan, console: Console) -> None:
     from ablation.report.build import build
-    from ablation.report.document.tables import summary
+    from ablation.report.document.tables import build_summary
 
     folder = planned.paths.folder
     findings, index = build([folder])
-    console.print(summary(findings), soft_wrap=False)
+    console.print(build_summary(findings), soft_wrap=False)
     console.print(f"Report:      {index}")
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
     records = [read_record(planned.paths.run(run_id).record, RunRecord) for run_id in planned.runs]
