@@ -57,9 +57,9 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
 
     with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
         curves = findings.sweep.curves
-        written = [pool.submit(_write_arrow, curves, folder / f"curves.{kind}") for kind in ("csv", "parquet")]
+        futures = [pool.submit(_write_arrow, curves, folder / f"curves.{kind}") for kind in ("csv", "parquet")]
         drawn = _draw(findings, folder / "figures")
-        for future in written:
+        for future in futures:
             future.result()
     _write_tables(findings, folder)
 
@@ -93,20 +93,18 @@ def _write_tables(findings: Findings, folder: Path) -> None:
         for metric in sweep.metrics or (primary,)
         for e in (findings.outcome.estimates if metric == primary else estimate(sweep.runs, grouping(sweep), metric))
     )
-    optional = {
+    tables = {
+        "runs.csv": sweep.runs,
+        "differences.csv": as_frame(estimates),
+        "commands.csv": pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"]),
         "grid.csv": sweep.grid,
         "corruptions.csv": sweep.corruptions,
         "errors.csv": sweep.error_shift,
         "cost.csv": sweep.cost,
     }
-    tables = {
-        "runs.csv": sweep.runs,
-        "differences.csv": as_frame(estimates),
-        "commands.csv": pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"]),
-        **{name: table for name, table in optional.items() if not table.empty},
-    }
     for name, table in tables.items():
-        write_text(folder / name, str(table.to_csv(index=False, lineterminator="\n")))
+        if not table.empty:  # not every sweep was evaluated under noise and corruptions
+            write_text(folder / name, str(table.to_csv(index=False, lineterminator="\n")))
     _write_arrow(sweep.runs, folder / "runs.parquet")
     results, trends = build_results_table(findings), build_trend_table(findings.outcome.decision)
     write_text(folder / "tables.tex", render_latex({"results": results, "trends over sigma": trends}))

@@ -15,9 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.struct_pb2 import Value
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -130,14 +129,9 @@ def _names(sweep: Sweep) -> tuple[str, ...]:
 
 def _session_event(session: _Session) -> Event:
     record = session.record
-    start = plugin_data_pb2.SessionStartInfo(
-        group_name=session.run_id,
-        start_time_secs=record.started or 0.0,
-        hparams={
-            name: Value(string_value=value) if isinstance(value, str) else Value(number_value=value)
-            for name, value in session.hyperparameters.items()
-        },
-    )
+    start = plugin_data_pb2.SessionStartInfo(group_name=session.run_id, start_time_secs=record.started or 0.0)
+    for name, value in session.hyperparameters.items():
+        setattr(start.hparams[name], "string_value" if isinstance(value, str) else "number_value", value)
     end = plugin_data_pb2.SessionEndInfo(
         status=_STATUSES.get(record.status, api_pb2.STATUS_UNKNOWN), end_time_secs=record.finished or 0.0
     )
@@ -181,11 +175,9 @@ def _layout(sweep: Sweep, trainings: Sequence[TrainingRecord]) -> Summary.Value:
     }
     layout = layout_pb2.Layout()
     for title, tags in groups.items():
-        charts = [
-            layout_pb2.Chart(title=tag, multiline=layout_pb2.MultilineChartContent(tag=[f"^{re.escape(tag)}$"]))
-            for tag in tags
-        ]
-        layout.category.add(title=title, chart=charts, closed=title != "Losses")
+        category = layout.category.add(title=title, closed=title != "Losses")
+        for tag in tags:
+            category.chart.add(title=tag).multiline.tag.append(f"^{re.escape(tag)}$")
     # custom_scalar.summary.pb makes the same message, but imports TensorFlow.
     tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString(deterministic=True)])
     return Summary.Value(
@@ -194,13 +186,12 @@ def _layout(sweep: Sweep, trainings: Sequence[TrainingRecord]) -> Summary.Value:
 
 
 def _hparams_summary(tag: str, **content: Any) -> Summary.Value:
-    # hparams_pb serialises the map of hyperparameters in another order in every process, so that repeating a report
-    # would write every file again.
     data = plugin_data_pb2.HParamsPluginData(version=hparams.PLUGIN_DATA_VERSION, **content)
-    plugin = SummaryMetadata.PluginData(
-        plugin_name=hparams.PLUGIN_NAME, content=data.SerializeToString(deterministic=True)
-    )
-    return Summary.Value(tag=tag, metadata=SummaryMetadata(plugin_data=plugin), tensor=hparams.NULL_TENSOR)
+    metadata = hparams.create_summary_metadata(data)
+    # Like hparams_pb, it serialises the map of hyperparameters in another order in every process, so that repeating a
+    # report would write every file again.
+    metadata.plugin_data.content = data.SerializeToString(deterministic=True)
+    return Summary.Value(tag=tag, metadata=metadata, tensor=hparams.NULL_TENSOR)
 
 
 def _update(path: Path, event: Event) -> bool:

@@ -14,7 +14,7 @@ from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord
 from ablation.records.storage import read_record
 from ablation.report.document.answer import compose_answer
-from ablation.report.document.tables import format_interval
+from ablation.report.document.formatting import format_interval
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ablation.report.document.tables import family_name, format_interval, format_p, format_progress
+from ablation.report.document.formatting import format_interval, format_p
+from ablation.report.document.tables import family_name, format_progress
 from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.statistics.estimates import Estimate, TestResults
 from ablation.report.statistics.findings import Findings, shown_factors
@@ -92,8 +93,8 @@ def _largest_difference(findings: Findings) -> str:
     values = {SIGMA: largest.sigma, **largest.factors}
     cell = ", ".join(f"{factor}={format_value(values[factor])}" for factor in shown_factors(sweep))
     interval = largest.difference_interval
-    facts = [f"n = {largest.pairs}"]
-    facts.append(f"95 % interval {format_interval(interval)} of this cell alone" if interval else "no interval")
+    covered = f"95 % interval {format_interval(interval)} of this cell alone" if interval else "no interval"
+    facts = [f"n = {largest.pairs}", covered]
     if largest.verdict and (joint_p := format_p(largest.verdict.p_joint)):
         facts.append(f"joint p = {joint_p}")
     text = (

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from ablation.report.document.formatting import TextTable
 
 
 @dataclass(frozen=True)
@@ -54,29 +56,6 @@ class Code:
     """Shell commands."""
 
     text: str
-
-
-@dataclass(frozen=True)
-class TextTable:
-    """A table of formatted text.
-
-    Attributes:
-        header: Column titles.
-        rows: Cells, one sequence per row.
-        name_columns: Number of columns from the left that hold names and are aligned left. The others hold numbers.
-    """
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    name_columns: int
-
-    def format(self, tablefmt: str, escape: Callable[[str], str]) -> str:
-        """Return the table in one of tabulate's formats, after `escape` was applied to every cell."""
-        from tabulate import tabulate
-
-        header, *rows = [[escape(cell) for cell in row] for row in (self.header, *self.rows)]
-        alignment = ["left" if i < self.name_columns else "right" for i in range(len(header))]
-        return tabulate(rows, header, tablefmt, disable_numparse=True, colalign=alignment)
 
 
 Block = Heading | Paragraph | FigureBlock | Listing | Files | Code | TextTable

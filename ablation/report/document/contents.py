@@ -4,33 +4,20 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+
+import pandas as pd
 
 from ablation.report.document.answer import compose_answer
-from ablation.report.document.blocks import (
-    Block,
-    Code,
-    FigureBlock,
-    Files,
-    Heading,
-    Listing,
-    Paragraph,
-    ReportDocument,
-    TextTable,
-)
-from ablation.report.document.tables import (
-    build_results_table,
-    build_trend_table,
-    difference_note,
-    format_interval,
-    format_score,
-)
+from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
+from ablation.report.document.formatting import TextTable, format_interval, format_score
+from ablation.report.document.tables import build_results_table, build_trend_table, difference_note
 from ablation.report.figures.catalog import CAPTIONS
 from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics import summaries
 from ablation.report.statistics.decision import Decision
-from ablation.report.statistics.estimates import TestResults, aggregate_estimates
+from ablation.report.statistics.estimates import Estimate, TestResults, aggregate_estimates
 from ablation.report.statistics.findings import Findings, shown_factors
 
 
@@ -109,32 +96,37 @@ def _robustness(sweep: Sweep) -> list[Block]:
         return []
     blocks: list[Block] = [Heading("Robustness")]
     if matrix is not None:
-        tests = [f"test {name}" for name in matrix.columns]
-        rows = [[str(cell), *map(format_score, values)] for cell, *values in matrix.itertuples(name=None)]
-        blocks.append(TextTable(["trained with", *tests], rows, 1))
+        blocks.append(_score_table(matrix.add_prefix("test ")))
         if differences := summaries.test_differences(sweep):
-            rows = []
-            for cell, by_test in differences.items():
-                estimates = [by_test.get(test) for test in matrix.columns]
-                texts = [
-                    "-" if e is None else f"{e.difference:+.1f} {format_interval(e.difference_interval)}".rstrip()
-                    for e in estimates
-                ]
-                rows.append([cell, *texts])
+            blocks.append(_test_difference_table(differences, list(matrix.columns)))
             note = (
                 "Differences from the baseline under the same test noise, in points, mean over seeds [95 % interval "
                 "over seeds of each entry alone]. They show whether training with noise makes a model robust. They are "
                 "not tested, and nothing is claimed from them."
             )
-            blocks += [TextTable(["minus the baseline", *tests], rows, 1), Paragraph(note)]
-    robustness = summaries.robustness(sweep)
-    rows = [[str(cell), *map(format_score, values)] for cell, *values in robustness.itertuples(name=None)]
+            blocks.append(Paragraph(note))
     note = (
         "Percent, mean over seeds and draws. mPFN: mean AP over the test noise above sigma 0. rPFN: mPFN as a share of "
         "the AP without test noise. mPC and rPC: the same for corrupted images. grid.csv and corruptions.csv hold all "
         "numbers."
     )
-    return [*blocks, TextTable(["trained with", *map(str, robustness.columns)], rows, 1), Paragraph(note)]
+    return [*blocks, _score_table(summaries.robustness(sweep)), Paragraph(note)]
+
+
+def _score_table(scores: pd.DataFrame) -> TextTable:
+    rows = [[str(cell), *map(format_score, values)] for cell, *values in scores.itertuples(name=None)]
+    return TextTable(["trained with", *scores.columns], rows, 1)
+
+
+def _test_difference_table(differences: Mapping[str, Mapping[str, Estimate]], tests: Sequence[str]) -> TextTable:
+    def format_difference(one: Estimate) -> str:
+        return f"{one.difference:+.1f} {format_interval(one.difference_interval)}".rstrip()
+
+    rows = [
+        [cell, *(format_difference(by_test[test]) if test in by_test else "-" for test in tests)]
+        for cell, by_test in differences.items()
+    ]
+    return TextTable(["minus the baseline", *(f"test {test}" for test in tests)], rows, 1)
 
 
 def _realised_noise(sweep: Sweep) -> list[Block]:

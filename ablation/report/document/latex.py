@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ablation.report.document.blocks import TextTable
+from ablation.report.document.formatting import TextTable
 
 
 def render_latex(tables: Mapping[str, TextTable]) -> str:

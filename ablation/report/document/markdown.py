@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import re
 
-from ablation.report.document.blocks import (
-    Block,
-    Code,
-    FigureBlock,
-    Files,
-    Heading,
-    Listing,
-    Paragraph,
-    ReportDocument,
-    TextTable,
-)
+from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
+from ablation.report.document.formatting import TextTable
 
 
 def render_markdown(document: ReportDocument) -> str:

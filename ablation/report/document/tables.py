@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ablation.report.document.blocks import TextTable
+from ablation.report.document.formatting import TextTable, format_interval, format_p, format_score
 from ablation.report.loading.factors import SIGMA, format_value, is_noise
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.decision import Decision, TrendVerdict, Verdict
 from ablation.report.statistics.estimates import Estimate, estimate
 from ablation.report.statistics.findings import Findings, grouping, shown_factors
-from ablation.report.statistics.paired import MeanInterval
 from ablation.report.statistics.power import minimum_detectable_effect
 
 if TYPE_CHECKING:
@@ -26,7 +24,9 @@ def build_results_table(findings: Findings) -> TextTable:
     A baseline that several cells share is listed once.
     """
     sweep, outcome = findings.sweep, findings.outcome
-    factors, metrics = shown_factors(sweep), _shown_metrics(sweep)
+    factors = shown_factors(sweep)
+    measured = [m for m in ("bbox/AP", "segm/AP") if m in sweep.metrics]
+    metrics = list(dict.fromkeys((*measured, sweep.primary_metric)))
     estimates = {m: estimate(sweep.runs, grouping(sweep), m) for m in metrics if m != sweep.primary_metric}
     estimates[sweep.primary_metric] = list(outcome.estimates)
     is_tested = outcome.decision.tested > 0
@@ -102,30 +102,10 @@ def format_progress(sweep: Sweep) -> str:
     return ", ".join([f"{counts['completed']} of {cells} completed", *rest])
 
 
-def format_interval(interval: MeanInterval | None) -> str:
-    """Return both ends of an interval with one decimal, or nothing for None."""
-    return f"[{interval.low:+.1f}, {interval.high:+.1f}]" if interval else ""
-
-
-def format_p(p: float) -> str:
-    """Return a p value with two significant digits, or nothing for NaN."""
-    return "" if math.isnan(p) else f"{p:.2g}"
-
-
-def format_score(value: float | None) -> str:
-    """Return a score with one decimal, or a dash where it is missing."""
-    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
-
-
 def p_values(verdict: Verdict) -> list[str]:
     """Return the p value of the hypothesis alone, after Holm, and of the joint test, which decides the claim."""
     claim = " claimed" if verdict.is_claimed else ""
     return [format_p(verdict.p), format_p(verdict.p_holm), format_p(verdict.p_joint) + claim]
-
-
-def _shown_metrics(sweep: Sweep) -> Sequence[str]:
-    measured = [m for m in ("bbox/AP", "segm/AP") if m in sweep.metrics]
-    return list(dict.fromkeys((*measured, sweep.primary_metric)))
 
 
 def _count(e: Estimate) -> str:

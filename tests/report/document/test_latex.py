@@ -5,7 +5,7 @@ import re
 import pytest
 from sweep_factory import make_sweep
 
-from ablation.report.document.blocks import TextTable
+from ablation.report.document.formatting import TextTable
 from ablation.report.document.latex import render_latex
 from ablation.report.document.tables import build_results_table
 from ablation.report.loading.sweep import load_sweep
