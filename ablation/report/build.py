@@ -46,14 +46,19 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     from ablation.report.document.contents import compose_document
     from ablation.report.document.html import embed, render_page
     from ablation.report.document.markdown import render_markdown
+    from ablation.report.loading.index import sweep_names
     from ablation.report.loading.sweep import load_sweeps
     from ablation.report.statistics.findings import Findings
 
     paths = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
     findings = Findings.of(load_sweeps(paths))
-    if out is None and len(findings.sweep.folders) == 1:
+    first, *others = dict.fromkeys(paths)
+    default = SweepPaths(first).report
+    if others:
+        default /= "versus-" + "-".join(Path(name).name for name in sweep_names(others))
+    elif out is None:
         tensorboard.write(findings.sweep)
-    folder = Path(out) if out else _default_folder(paths)
+    folder = Path(out) if out else default
 
     with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
         curves = findings.sweep.curves
@@ -68,14 +73,6 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     page = folder / "index.html"
     write_text(page, render_page(document, {name: embed(folder / "figures", name) for name in drawn}))
     return findings, page
-
-
-def _default_folder(folders: Sequence[Path]) -> Path:
-    from ablation.report.loading.index import sweep_names
-
-    first, *others = dict.fromkeys(folders)
-    report = SweepPaths(first).report
-    return report / ("versus-" + "-".join(Path(name).name for name in sweep_names(others))) if others else report
 
 
 def _write_tables(findings: Findings, folder: Path) -> None:

@@ -82,17 +82,16 @@ def _sessions(sweep: Sweep, paths: SweepPaths, trainings: Mapping[str, TrainingR
     A training shares the row of the first run that uses it. The other runs get its final losses as scalars; with its
     curves, TensorBoard would draw the same curve once per run.
     """
-    hyperparameters, seen = _hyperparameters(sweep), set()
+    hyperparameters, shown = _hyperparameters(sweep), set()
     for run_id, training_id in dict.fromkeys(zip(sweep.runs["run_id"], sweep.runs["training_id"], strict=True)):
         training, run = trainings[training_id], try_read_record(paths.run(run_id).record, RunRecord)
-        losses = {name: training.losses[name] for name in LOSSES if name in training.losses} if training else {}
+        values, losses = hyperparameters[run_id], {}
         last = max(training.iterations - 1, 0) if training else 0
-        values = hyperparameters[run_id]
-        if training_id not in seen:
-            seen.add(training_id)
-            losses = {}
-            if training and training.status in _ENDED:
-                yield _Session(paths.training(training_id).folder, run_id, values, training, last, {})
+        if training_id not in shown and training and training.status in _ENDED:
+            yield _Session(paths.training(training_id).folder, run_id, values, training, last, {})
+        elif training_id in shown and training:
+            losses = {name: training.losses[name] for name in LOSSES if name in training.losses}
+        shown.add(training_id)
         if run and run.status in _ENDED:
             # AP of single classes would be too many columns.
             metrics = {m: v for m, v in run.metrics.items() if v is not None and "-" not in m.partition("/")[2]}

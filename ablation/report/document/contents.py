@@ -165,14 +165,12 @@ def _missing_cells(sweep: Sweep) -> list[Block]:
     if failed:
         header = [*factors, "seed", "status", "reason", "what to do", "log"]
         blocks.append(TextTable(header, failed, len(header)))
-    seeds: dict[tuple[str, ...], list[str]] = {}
     unfinished = sweep.runs[sweep.runs["status"].isin(["planned", "running"])]
-    for *values, seed in unfinished[[*factors, "status", "seed"]].itertuples(index=False, name=None):
-        seeds.setdefault(tuple(map(format_value, values)), []).append(str(seed))
-    if seeds:
+    if not unfinished.empty:
         header = [*factors, "status", "seeds"]
-        rows = [[*cell, ", ".join(found)] for cell, found in seeds.items()]
-        blocks += [Paragraph("Not finished yet:"), TextTable(header, rows, len(header))]
+        texts = unfinished.rename(columns={"seed": "seeds"})[header].map(format_value)
+        seeds = texts.groupby(header[:-1], sort=False)["seeds"].agg(", ".join).reset_index()
+        blocks += [Paragraph("Not finished yet:"), TextTable(header, seeds.to_numpy().tolist(), len(header))]
     if sweep.refusals:
         blocks += [Paragraph("Cells of the last command that cannot run:"), Listing(sweep.refusals)]
     if len(blocks) == 1:
