@@ -63,15 +63,15 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
         curves = findings.sweep.curves
         futures = [pool.submit(_write_arrow, curves, folder / f"curves.{kind}") for kind in ("csv", "parquet")]
-        drawn = _draw(findings, folder / "figures")
+        figures = _draw(findings, folder / "figures")
         for future in futures:
             future.result()
     _write_tables(findings, folder)
 
-    document = compose_document(findings, drawn, _FILES)
+    document = compose_document(findings, figures, _FILES)
     write_text(folder / "report.md", render_markdown(document))
     page = folder / "index.html"
-    write_text(page, render_page(document, {name: embed(folder / "figures", name) for name in drawn}))
+    write_text(page, render_page(document, {name: embed(folder / "figures", name) for name in figures}))
     return findings, page
 
 

@@ -1,4 +1,4 @@
-"""The report: the same bytes from the same records, every cell in it, nothing claimed that cannot be."""
+"""Reports give the same bytes for the same records, hold every cell, and claim only what can be claimed."""
 
 import json
 import re
@@ -32,12 +32,12 @@ GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
 
 @pytest.fixture
 def unpainted(monkeypatch):
-    """Figures are made but not rendered: for tests of words and numbers."""
+    """Make figures without rendering them, for tests of words and numbers."""
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 def report_text(folder):
-    """The report as Markdown, built anew, without the spaces that align the columns of tables."""
+    """Build the report and return it as Markdown, without the spaces that align the columns of tables."""
     return re.sub(" {2,}", " ", (build(folder)[1].parent / "report.md").read_text())
 
 
@@ -153,7 +153,7 @@ def test_two_seeds_claim_nothing_and_say_how_many_would(tmp_path):
 
 
 def falling(config):
-    """A dose response of 4 points, each seed a little other than the next; the level of a seed cancels."""
+    """Return a score that falls by 4 points, a little differently for each seed; the level of a seed cancels."""
     return 40 + 5 * config["seed"] - config["noise.sigma"] * (4 + 0.1 * config["seed"])
 
 
@@ -288,7 +288,7 @@ def test_names_are_escaped(tmp_path):
 
 
 class Page(HTMLParser):
-    """What a browser would see: text, rows of each table, addresses, and the tags that are open."""
+    """Parses a page into its text, the rows of each table, addresses and the tags that are open."""
 
     EMPTY = ("meta", "link", "img", "br")
 
@@ -336,15 +336,17 @@ def test_the_page_opens_with_the_answer_then_the_figure_then_the_table(tmp_path)
 
 
 def test_the_page_needs_no_other_address(tmp_path):
-    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    path = build(make_sweep(tmp_path / "s", GRID).folder)[1]
+    text = path.read_text()
     assert "http:" not in text and "https:" not in text
     beside = {"runs.csv", "curves.csv", "differences.csv", "commands.csv", "tables.tex"}
     assert all(a in beside or a.startswith("data:") for a in Page(text).addresses)
+    assert all((path.parent / name).is_file() for name in beside)
 
 
 @pytest.mark.usefixtures("unpainted")
 def test_names_are_escaped_in_the_page(tmp_path):
-    bad = """<script>alert("1")</script>&'$title"""
+    bad = """<script>alert("1")</script>&'{{ title }}"""
     grid = {"model.name": [bad, "b"], "noise.sigma": [0, 0.1]}
     folder = make_sweep(tmp_path / "<b>s", grid, base={"model.name": bad}).folder
     text = build(folder)[1].read_text()
@@ -362,7 +364,7 @@ def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("text", "expected"),
     [
         ("a|b", r"a\|b"),
         ("<b>&", "&lt;b&gt;&amp;"),
@@ -372,8 +374,8 @@ def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
         (r"$x$ \textbf", r"\$x\$ \\textbf"),
     ],
 )
-def test_escaped_text_is_shown_literally(given, expected):
-    assert escape(given) == expected
+def test_escaped_text_is_shown_literally(text, expected):
+    assert escape(text) == expected
 
 
 def test_the_summary_fits_eighty_columns(tmp_path, capsys):
@@ -446,17 +448,17 @@ def test_every_number_of_the_table_can_be_followed_to_its_records(tmp_path):
     runs = pd.read_csv(paths.report / "runs.csv")
     cells = {(cell.run_id, cell.config["noise.when"]): cell for cell in read_cells(paths.cells)}
     for row in rows:
-        told = dict(zip(header, row, strict=True))
-        own = runs[runs["noise.sigma"] == float(told["noise.sigma"])]
-        own = own[own["noise.when"] == told["noise.when"]] if told["noise.when"] != "any" else own
+        shown = dict(zip(header, row, strict=True))
+        own = runs[runs["noise.sigma"] == float(shown["noise.sigma"])]
+        own = own[own["noise.when"] == shown["noise.when"]] if shown["noise.when"] != "any" else own
         own = own.drop_duplicates("run_id")
         records = {run_id: read_record(paths.run(run_id).record, RunRecord) for run_id in own["run_id"]}
         for metric in ("bbox/AP", "segm/AP"):
             measured = [record.metrics[metric] for record in records.values()]
-            assert told[metric] == f"{sum(measured) / len(measured):.1f}"
+            assert shown[metric] == f"{sum(measured) / len(measured):.1f}"
             followed += 1
         for run_id, when, seed in zip(own["run_id"], own["noise.when"], own["seed"], strict=True):
             config = cells[run_id, when].config
-            assert (config["noise.sigma"], config["seed"]) == (float(told["noise.sigma"]), seed)
+            assert (config["noise.sigma"], config["seed"]) == (float(shown["noise.sigma"]), seed)
             assert records[run_id].environment["code"] in " ".join(page.text)
     assert followed == 10

@@ -1,4 +1,4 @@
-"""LaTeX tables hold what the main table holds, with every sign printed as it is."""
+"""LaTeX tables hold what the main table holds, with every character printed literally."""
 
 import re
 
