@@ -1,6 +1,6 @@
-"""`python -m ablation.report sweeps/<name>`: the report of a sweep, finished or not, from its records alone.
+"""Build the report of a sweep, finished or not, from its records.
 
-pandas and matplotlib are imported inside functions: `--help` answers at once, and so does a mistyped folder's name.
+Everything heavy is imported inside functions, so that `--help` and a mistyped folder are answered at once.
 """
 
 from __future__ import annotations
@@ -9,35 +9,31 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ablation.records.errors import AblationError
 from ablation.report.build import build
 
-if TYPE_CHECKING:
-    pass
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build the report of the folders on the command line, print the main table, and return the exit status."""
+    """Build the report of the folders on the command line, print its main table, and return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ablation.report", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="sweeps/<name>; several are compared")
-    parser.add_argument("--out", type=Path, help="where to write (default: FOLDER/report)")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--out", type=Path, help="folder to write to (default: FOLDER/report)")
+    options = parser.parse_args(arguments)
     from rich.console import Console
 
     try:
-        findings, path = build(given.folders, given.out)
+        findings, page = build(options.folders, options.out)
     except (AblationError, OSError) as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True, style="red")
         return 1
-    from ablation.report.document.answer import answer
-    from ablation.report.document.tables import summary
+    from ablation.report.document.answer import compose_answer
+    from ablation.report.document.tables import build_summary
 
     console = Console()
-    console.print(summary(findings))
-    console.print(answer(findings), markup=False, highlight=False)
-    console.print(f"Report: {path}", markup=False, highlight=False, soft_wrap=True)
+    console.print(build_summary(findings))
+    console.print(compose_answer(findings), markup=False, highlight=False)
+    console.print(f"Report: {page}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 

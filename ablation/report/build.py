@@ -1,4 +1,4 @@
-"""Writes the report of one or several sweeps: tables, figures, page and Markdown."""
+"""Builds the report of one or several sweeps: tables, figures, the HTML page and Markdown."""
 
 from __future__ import annotations
 
@@ -15,86 +15,96 @@ if TYPE_CHECKING:
 
     from ablation.report.statistics.findings import Findings
 
+_FILES = {
+    "runs.csv": "one row per cell; run_id and training_id name the folders in runs/ and trainings/ that hold the "
+    "record, the resolved config.yaml and the log",
+    "curves.csv": "every logged number",
+    "differences.csv": "every estimate of every metric, not rounded",
+    "commands.csv": "the command that repeats each run, by run_id",
+    "tables.tex": "the tables of results and trends for a paper",
+}
+
 
 def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = None) -> tuple[Findings, Path]:
-    """Write the report of one sweep, or of several side by side; returns what it says and the path of its page.
+    """Write the report of one sweep, or of several compared with each other.
 
-    out: the folder to write; by default <folder>/report, and below it versus-<others> where several are compared.
     The same records give the same bytes.
 
+    Args:
+        folders: The folder of a sweep, or several.
+        out: The folder to write; by default <folder>/report, or versus-<others> below it if several are compared.
+
+    Returns:
+        The findings that the report is made of, and the path of its page.
+
     Raises:
-        AblationError: a folder is no sweep.
+        AblationError: A folder holds no sweep.
     """
-    from ablation.report import tensorboard
-    from ablation.report.loading.sweep import load_sweeps
-
-    given = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(f) for f in folders]
-    sweep = load_sweeps(given)
-    from ablation.report.statistics.findings import Findings
-
-    findings = Findings.of(sweep)
-    if out is None and len(sweep.folders) == 1:
-        tensorboard.write(sweep)
-    return findings, _write(findings, Path(out) if out else _default_out(given))
-
-
-def _default_out(folders: Sequence[Path]) -> Path:
-    from ablation.report.loading.index import sweep_names
-
-    first, *others = dict.fromkeys(folders)
-    report = SweepPaths(first).report
-    return report / ("versus-" + "-".join(Path(n).name for n in sweep_names(others))) if others else report
-
-
-def _write(findings: Findings, out: Path) -> Path:
     from concurrent.futures import ThreadPoolExecutor
 
-    from ablation.report.document.contents import compile_contents
-    from ablation.report.document.html import embed, page
-    from ablation.report.document.markdown import markdown
+    from ablation.report import tensorboard
+    from ablation.report.document.contents import compose_document
+    from ablation.report.document.html import embed, render_page
+    from ablation.report.document.markdown import render_markdown
+    from ablation.report.loading.index import sweep_names
+    from ablation.report.loading.sweep import load_sweeps
+    from ablation.report.statistics.findings import Findings
+
+    paths = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
+    findings = Findings.of(load_sweeps(paths))
+    first, *others = dict.fromkeys(paths)
+    default = SweepPaths(first).report
+    if others:
+        default /= "versus-" + "-".join(Path(name).name for name in sweep_names(others))
+    elif out is None:
+        tensorboard.write(findings.sweep)
+    folder = Path(out) if out else default
 
     with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
-        curves = [
-            pool.submit(_write_arrow, findings.sweep.curves, out / f"curves.{kind}") for kind in ("csv", "parquet")
-        ]
-        drawn = _draw(findings, out / "figures")
-        for writing in curves:
-            writing.result()
-    _write_tables(findings, out)
-    contents = compile_contents(findings, drawn)
-    write_text(out / "report.md", markdown(contents))
-    write_text(out / "index.html", page(contents, {name: embed(out / "figures", name) for name in drawn}))
-    return out / "index.html"
+        curves = findings.sweep.curves
+        futures = [pool.submit(_write_arrow, curves, folder / f"curves.{kind}") for kind in ("csv", "parquet")]
+        figures = _draw(findings, folder / "figures")
+        for future in futures:
+            future.result()
+    _write_tables(findings, folder)
+
+    document = compose_document(findings, figures, _FILES)
+    write_text(folder / "report.md", render_markdown(document))
+    page = folder / "index.html"
+    write_text(page, render_page(document, {name: embed(folder / "figures", name) for name in figures}))
+    return findings, page
 
 
-def _write_tables(findings: Findings, out: Path) -> None:
+def _write_tables(findings: Findings, folder: Path) -> None:
     import pandas as pd
 
-    from ablation.report.document.contents import trends
-    from ablation.report.document.latex import latex
-    from ablation.report.document.tables import results
+    from ablation.report.document.latex import render_latex
+    from ablation.report.document.tables import build_results_table, build_trend_table
+    from ablation.report.statistics.estimates import as_frame, estimate
+    from ablation.report.statistics.findings import grouping
 
-    sweep = findings.sweep
-    frames = {
-        "runs": sweep.runs,
-        "differences": _differences(findings),
-        "commands": pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"]),
-        **{
-            name: frame
-            for name, frame in (
-                ("grid", sweep.grid),
-                ("corruptions", sweep.corruptions),
-                ("errors", sweep.error_shift),
-                ("cost", sweep.cost),
-            )
-            if not frame.empty
-        },
+    sweep, primary = findings.sweep, findings.sweep.primary_metric
+    # Only the primary metric has verdicts.
+    estimates = (
+        e
+        for metric in sweep.metrics or (primary,)
+        for e in (findings.outcome.estimates if metric == primary else estimate(sweep.runs, grouping(sweep), metric))
+    )
+    tables = {
+        "runs.csv": sweep.runs,
+        "differences.csv": as_frame(estimates),
+        "commands.csv": pd.DataFrame(sweep.reruns.items(), columns=["run_id", "command"]),
+        "grid.csv": sweep.grid,
+        "corruptions.csv": sweep.corruptions,
+        "errors.csv": sweep.error_shift,
+        "cost.csv": sweep.cost,
     }
-    for name, frame in frames.items():
-        write_text(out / f"{name}.csv", _csv(frame))
-    _write_arrow(sweep.runs, out / "runs.parquet")
-    tables = [("results", results(findings)), ("trends over sigma", trends(findings.outcome.decision))]
-    write_text(out / "tables.tex", latex(tables))
+    for name, table in tables.items():
+        if not table.empty:  # not every sweep was evaluated under noise and corruptions
+            write_text(folder / name, str(table.to_csv(index=False, lineterminator="\n")))
+    _write_arrow(sweep.runs, folder / "runs.parquet")
+    results, trends = build_results_table(findings), build_trend_table(findings.outcome.decision)
+    write_text(folder / "tables.tex", render_latex({"results": results, "trends over sigma": trends}))
 
 
 def _draw(findings: Findings, folder: Path) -> Collection[str]:
@@ -132,12 +142,8 @@ def _use_palette(path: Path) -> None:
     reduced.save(path, "PNG", optimize=True)
 
 
-def _csv(frame: pd.DataFrame) -> str:
-    return str(frame.to_csv(index=False, lineterminator="\n"))
-
-
 def _write_arrow(frame: pd.DataFrame, path: Path) -> None:
-    """As CSV or Parquet, by the suffix; a column of several types becomes text."""
+    """Write CSV or Parquet, by the suffix of the path. A column of mixed types becomes text."""
     import pyarrow
     from pyarrow import csv, parquet
 
@@ -148,16 +154,3 @@ def _write_arrow(frame: pd.DataFrame, path: Path) -> None:
             csv.write_csv(table, temporary, csv.WriteOptions(quoting_style="needed"))
         else:
             parquet.write_table(table, temporary)
-
-
-def _differences(findings: Findings) -> pd.DataFrame:
-    """Of all metrics, in their order; only the primary one has verdicts."""
-    from ablation.report.statistics.estimates import as_frame, estimate
-    from ablation.report.statistics.findings import grouping
-
-    sweep, judged = findings.sweep, findings.outcome.estimates
-    return as_frame(
-        e
-        for metric in sweep.metrics or (sweep.primary_metric,)
-        for e in (judged if metric == sweep.primary_metric else estimate(sweep.runs, grouping(sweep), metric))
-    )

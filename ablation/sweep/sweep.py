@@ -228,11 +228,11 @@ def _record_end(paths: RunPaths | TrainingPaths, end: Record) -> None:
 
 def _write_report(plan: Plan, console: Console) -> None:
     from ablation.report.build import build
-    from ablation.report.document.tables import summary
+    from ablation.report.document.tables import build_summary
 
     folder = plan.paths.folder
     findings, index = build([folder])
-    console.print(summary(findings), soft_wrap=False)
+    console.print(build_summary(findings), soft_wrap=False)
     console.print(f"Report:      {index}")
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
     records = [read_record(plan.paths.run(run_id).record, RunRecord) for run_id in plan.runs]

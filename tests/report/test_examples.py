@@ -13,8 +13,8 @@ from conftest import ROOT
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord
 from ablation.records.storage import read_record
-from ablation.report.document.answer import answer
-from ablation.report.document.tables import format_interval
+from ablation.report.document.answer import compose_answer
+from ablation.report.document.formatting import format_interval
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
 
@@ -40,7 +40,7 @@ def test_every_cell_of_an_example_is_completed_with_eight_seeds(example):
 
 
 def test_the_committed_report_says_what_the_records_say(example):
-    told = answer(Findings.of(load_sweep(example)))
+    told = compose_answer(Findings.of(load_sweep(example)))
     text = unescape((example / "report" / "report.md").read_text()).replace("\\", "")
     assert told in " ".join(text.split())
 

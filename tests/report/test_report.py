@@ -1,4 +1,4 @@
-"""The report: the same bytes from the same records, every cell in it, nothing claimed that cannot be."""
+"""Reports give the same bytes for the same records, hold every cell, and claim only what can be claimed."""
 
 import json
 import re
@@ -19,10 +19,10 @@ from ablation.records.schema import GridScore, RunRecord, Status
 from ablation.records.storage import read_record, write_record
 from ablation.report.__main__ import main
 from ablation.report.build import build
-from ablation.report.document.answer import answer
+from ablation.report.document.answer import compose_answer
 from ablation.report.document.html import embed
 from ablation.report.document.markdown import escape
-from ablation.report.document.tables import results, summary
+from ablation.report.document.tables import build_results_table, build_summary
 from ablation.report.figures import plots
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
@@ -32,17 +32,17 @@ GRID = {"noise.sigma": [0, 0.05, 0.1], "seed": [0, 1]}
 
 @pytest.fixture
 def unpainted(monkeypatch):
-    """Figures are made but not rendered: for tests of words and numbers."""
+    """Make figures without rendering them, for tests of words and numbers."""
     monkeypatch.setattr(Figure, "savefig", lambda *_, **__: None)
 
 
 def report_text(folder):
-    """The report as Markdown, made anew."""
-    return (build(folder)[1].parent / "report.md").read_text()
+    """Build the report and return it as Markdown, without the spaces that align the columns of tables."""
+    return re.sub(" {2,}", " ", (build(folder)[1].parent / "report.md").read_text())
 
 
 def answer_of(folder):
-    return answer(Findings.of(load_sweep(folder)))
+    return compose_answer(Findings.of(load_sweep(folder)))
 
 
 def contents(folder):
@@ -125,7 +125,7 @@ def test_cells_that_cannot_run_are_listed(tmp_path):
     paths.sweep.write_text(json.dumps([{"command": "x", "invalid": refused}]))
     text = report_text(paths.folder)
     assert "- noise.levels=p9: no p9" in text
-    assert "every cell that was asked for has a result" not in text
+    assert "every requested cell has a result" not in text
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -139,8 +139,8 @@ def test_runs_csv_has_every_cell_and_the_numbers_of_its_record(tmp_path):
 
 def test_one_seed_claims_nothing_and_says_why(tmp_path):
     text = answer_of(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.1]}).folder)
-    assert "rests on one seed" in text
-    assert "no difference is called an effect" in text
+    assert "Each comparison has only one seed" in text
+    assert "no effect is claimed" in text
     assert "seed=range(6)" in text
 
 
@@ -153,7 +153,7 @@ def test_two_seeds_claim_nothing_and_say_how_many_would(tmp_path):
 
 
 def falling(config):
-    """A dose response of 4 points, each seed a little other than the next; the level of a seed cancels."""
+    """Return a score that falls by 4 points, a little differently for each seed; the level of a seed cancels."""
     return 40 + 5 * config["seed"] - config["noise.sigma"] * (4 + 0.1 * config["seed"])
 
 
@@ -161,8 +161,8 @@ def test_six_seeds_that_agree_are_claimed_by_the_joint_test(tmp_path):
     grid = {"noise.sigma": [0, 0.5, 1.0], "seed": range(6)}
     text = answer_of(make_sweep(tmp_path / "s", grid, score=falling).folder)
     assert text.startswith("Feature noise lowers segm/AP: an effect is claimed for 2 of 2 cells and 1 of 1 trend")
-    assert "of all cells, is -4.2 points from sigma 0 to the highest (n = 6, joint p = 0.031)" in text
-    assert "-4.2 points, at noise.sigma=1 (n = 6;" in text
+    assert "of all cells, is -4.2 points from sigma 0 to the highest sigma (n = 6, joint p = 0.031)" in text
+    assert "-4.2 points of segm/AP, at noise.sigma=1 (n = 6;" in text
     assert "The choice of test images is not covered." in text
 
 
@@ -172,8 +172,8 @@ def test_six_seeds_that_disagree_say_what_could_have_been_found(tmp_path):
 
     grid = {"noise.sigma": [0, 1.0], "seed": range(6)}
     text = answer_of(make_sweep(tmp_path / "s", grid, score=scattered).folder)
-    assert text.startswith("No effect on segm/AP is claimed: the smallest p of 1 cell, tested together, is 1.")
-    assert "No effect above 2.0 AP could be detected" in text  # 1.79 of the sd, which is 1.095
+    assert text.startswith("No effect on segm/AP is claimed: the smallest joint p of 1 cell is 1.")
+    assert "has 80 % power to detect an effect of 2.0 AP" in text  # 1.79 of the sd, which is 1.095
     assert "An effect of 1.0 AP needs 12 seeds" in text
 
 
@@ -228,7 +228,7 @@ def test_the_difference_and_its_interval_stand_in_table_and_csv(tmp_path):
 def test_a_model_without_masks_is_judged_by_its_boxes(tmp_path):
     paths = make_sweep(tmp_path / "s", GRID, metrics=("bbox/AP",))
     text = report_text(paths.folder)
-    assert "No run measured the primary metric segm/AP; bbox/AP stands in." in text
+    assert "No run measured the primary metric segm/AP; bbox/AP is used instead." in text
 
 
 @pytest.mark.usefixtures("unpainted")
@@ -288,7 +288,7 @@ def test_names_are_escaped(tmp_path):
 
 
 class Page(HTMLParser):
-    """What a browser would see: text, rows of each table, addresses, and the tags that are open."""
+    """Parses a page into its text, the rows of each table, addresses and the tags that are open."""
 
     EMPTY = ("meta", "link", "img", "br")
 
@@ -322,10 +322,10 @@ def test_the_page_holds_what_the_markdown_holds(tmp_path):
     page = Page(path.read_text())
     text = (path.parent / "report.md").read_text()
     assert page.open == []
-    assert answer(findings) in page.text
-    grid = results(findings)
+    assert compose_answer(findings) in page.text
+    grid = build_results_table(findings)
     assert page.tables[0] == [grid.header, *grid.rows]
-    assert sum(map(len, page.tables)) == len(re.findall(r"^\|(?! ---)", text, re.MULTILINE))
+    assert sum(map(len, page.tables)) == len(re.findall(r"^\|(?!:-)", text, re.MULTILINE))
     assert [t for t in page.text if f"## {t}" in text.splitlines()] == re.findall("^## (.*)", text, re.MULTILINE)
 
 
@@ -336,15 +336,17 @@ def test_the_page_opens_with_the_answer_then_the_figure_then_the_table(tmp_path)
 
 
 def test_the_page_needs_no_other_address(tmp_path):
-    text = build(make_sweep(tmp_path / "s", GRID).folder)[1].read_text()
+    path = build(make_sweep(tmp_path / "s", GRID).folder)[1]
+    text = path.read_text()
     assert "http:" not in text and "https:" not in text
     beside = {"runs.csv", "curves.csv", "differences.csv", "commands.csv", "tables.tex"}
     assert all(a in beside or a.startswith("data:") for a in Page(text).addresses)
+    assert all((path.parent / name).is_file() for name in beside)
 
 
 @pytest.mark.usefixtures("unpainted")
 def test_names_are_escaped_in_the_page(tmp_path):
-    bad = """<script>alert("1")</script>&'$title"""
+    bad = """<script>alert("1")</script>&'{{ title }}"""
     grid = {"model.name": [bad, "b"], "noise.sigma": [0, 0.1]}
     folder = make_sweep(tmp_path / "<b>s", grid, base={"model.name": bad}).folder
     text = build(folder)[1].read_text()
@@ -362,7 +364,7 @@ def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("text", "expected"),
     [
         ("a|b", r"a\|b"),
         ("<b>&", "&lt;b&gt;&amp;"),
@@ -372,8 +374,8 @@ def test_a_large_vector_figure_is_embedded_as_pixels(tmp_path):
         (r"$x$ \textbf", r"\$x\$ \\textbf"),
     ],
 )
-def test_escaped_text_is_shown_literally(given, expected):
-    assert escape(given) == expected
+def test_escaped_text_is_shown_literally(text, expected):
+    assert escape(text) == expected
 
 
 def test_the_summary_fits_eighty_columns(tmp_path, capsys):
@@ -381,7 +383,7 @@ def test_the_summary_fits_eighty_columns(tmp_path, capsys):
     findings = Findings.of(load_sweep(make_sweep(tmp_path / "s", grid).folder))
     console = Console(width=80, force_terminal=False)
     with console.capture() as captured:
-        console.print(summary(findings))
+        console.print(build_summary(findings))
     lines = captured.get().splitlines()
     assert max(map(len, lines)) <= 80
     assert "baseline" in captured.get()
@@ -429,8 +431,7 @@ def test_the_train_by_test_matrix_is_the_mean_over_seeds_and_draws(tmp_path):
             for s, draw, v in tests
         ]
         write_record(paths.run(cell.run_id).record, replace(record, grid=grid))
-    build(paths.folder)
-    text = (paths.report / "report.md").read_text()
+    text = report_text(paths.folder)
     assert "| trained with | test 0 | test 0.5 |" in text
     assert "| baseline | 40.0 | 25.2 |" in text
     assert "| sigma 0.1 | 41.0 | 26.2 |" in text
@@ -447,17 +448,17 @@ def test_every_number_of_the_table_can_be_followed_to_its_records(tmp_path):
     runs = pd.read_csv(paths.report / "runs.csv")
     cells = {(cell.run_id, cell.config["noise.when"]): cell for cell in read_cells(paths.cells)}
     for row in rows:
-        told = dict(zip(header, row, strict=True))
-        own = runs[runs["noise.sigma"] == float(told["noise.sigma"])]
-        own = own[own["noise.when"] == told["noise.when"]] if told["noise.when"] != "any" else own
+        shown = dict(zip(header, row, strict=True))
+        own = runs[runs["noise.sigma"] == float(shown["noise.sigma"])]
+        own = own[own["noise.when"] == shown["noise.when"]] if shown["noise.when"] != "any" else own
         own = own.drop_duplicates("run_id")
         records = {run_id: read_record(paths.run(run_id).record, RunRecord) for run_id in own["run_id"]}
         for metric in ("bbox/AP", "segm/AP"):
             measured = [record.metrics[metric] for record in records.values()]
-            assert told[metric] == f"{sum(measured) / len(measured):.1f}"
+            assert shown[metric] == f"{sum(measured) / len(measured):.1f}"
             followed += 1
         for run_id, when, seed in zip(own["run_id"], own["noise.when"], own["seed"], strict=True):
             config = cells[run_id, when].config
-            assert (config["noise.sigma"], config["seed"]) == (float(told["noise.sigma"]), seed)
+            assert (config["noise.sigma"], config["seed"]) == (float(shown["noise.sigma"]), seed)
             assert records[run_id].environment["code"] in " ".join(page.text)
     assert followed == 10

@@ -1,4 +1,4 @@
-"""What TensorBoard's own reader finds in the event files that follow from the records."""
+"""TensorBoard's own reader finds the results of the records in the event files."""
 
 import json
 import re
@@ -141,7 +141,7 @@ def test_a_repetition_writes_nothing_and_a_new_result_one_file(sweep):
     assert write(load_sweep(sweep.folder)) == [path.parent / FILE]
 
 
-def test_a_torn_file_is_mended(sweep):
+def test_a_torn_file_is_written_again(sweep):
     write(load_sweep(sweep.folder))
     path = next(sweep.folder.glob("runs/*")) / FILE
     whole = path.read_bytes()
@@ -157,7 +157,7 @@ def test_the_training_s_own_event_files_are_left_alone(sweep):
     assert {p: p.stat().st_mtime_ns for p in own} == own
 
 
-def test_a_failed_run_is_told_apart_and_a_running_one_waits(tmp_path):
+def test_a_failed_run_is_marked_and_a_running_one_waits(tmp_path):
     states = {0: Status.COMPLETED, 0.1: Status.FAILED, 0.5: Status.RUNNING}
     paths = make_sweep(
         tmp_path / "s", {"noise.sigma": [0, 0.1, 0.5]}, status=lambda config: states[config["noise.sigma"]]

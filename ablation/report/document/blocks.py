@@ -1,16 +1,16 @@
-"""What a report is made of: blocks of plain text, tables and figures, which markdown.py and page.py write out."""
+"""The parts of a report: text, tables and figures, independent of the format they are written in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ablation.report.document.tables import Grid
+from ablation.report.document.formatting import TextTable
 
 
 @dataclass(frozen=True)
 class Heading:
-    """Opens a section."""
+    """Start of a section."""
 
     text: str
 
@@ -24,7 +24,13 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class FigureBlock:
-    """A figure by its name among the files, what it shows and how to read it."""
+    """A figure with its caption.
+
+    Attributes:
+        name: Stem of the files in figures/.
+        title: What the figure shows, in a few words.
+        caption: How to read it.
+    """
 
     name: str
     title: str
@@ -33,31 +39,31 @@ class FigureBlock:
 
 @dataclass(frozen=True)
 class Listing:
-    """Remarks, one a line."""
+    """A list of remarks."""
 
     items: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Files:
-    """Files beside the report, by name, each with what it holds."""
+    """Links to files beside the report, as pairs of file name and description."""
 
     items: Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
 class Code:
-    """Text for a shell."""
+    """Shell commands."""
 
     text: str
 
 
-Block = Heading | Paragraph | FigureBlock | Listing | Files | Code | Grid
+Block = Heading | Paragraph | FigureBlock | Listing | Files | Code | TextTable
 
 
 @dataclass(frozen=True)
 class ReportDocument:
-    """A report: the answer comes first, then the blocks in their order."""
+    """A whole report: its title, the answer that opens it, and the blocks that follow in order."""
 
     title: str
     answer: str

@@ -19,7 +19,7 @@ MANY = "<b>p2</b>"
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """The report of 22 distinct cells, two without a result."""
+    """Build a report of 22 distinct cells, two of them without a result."""
 
     def status(config):
         return Status.FAILED if config["noise.sigma"] == 0.5 and config["noise.when"] == "always" else Status.COMPLETED
@@ -38,7 +38,7 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def page(chromium, address):
-    """The report, freshly opened on a desktop; afterwards nothing may have gone wrong or been asked of a network."""
+    """Open the report on a desktop; afterwards there must be no error and no request to a network."""
     chromium.prefer("light")
     chromium.resize(1280, 900)
     chromium.problems.clear()
