@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from ablation.report.document.answer import answer, family_name
 from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.tables import Grid, difference_note, format_interval, format_score, p_values, results
-from ablation.report.figures.catalog import CAPTIONS
+from ablation.report.figures.catalog import FIGURES, FigureSpec
 from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.index import Problem
 from ablation.report.loading.sweep import Sweep
@@ -24,26 +24,26 @@ def compile_contents(findings: Findings, figures: Collection[str]) -> ReportDocu
     sweep = findings.sweep
     metric = sweep.primary_metric
 
-    def pictures(heading: str, *names: str) -> list[Block]:
-        drawn: list[Block] = [_picture(name, metric) for name in names if name in figures]
-        return [Heading(heading), *drawn] if drawn and heading else drawn
+    def figures_of(section: str) -> list[Block]:
+        return [_figure(spec, metric) for spec in FIGURES if spec.section == section and spec.name in figures]
 
     blocks: list[Block] = []
     if metric != sweep.named_metric:
         blocks.append(Paragraph(f"No run measured the primary metric {sweep.named_metric}; {metric} stands in."))
-    blocks += pictures("", "metric_against_sigma")
+    blocks += figures_of("Summary")
     blocks += [Heading("Results"), results(findings), Paragraph(difference_note(findings) + ".")]
-    blocks += [*_tests(findings), *pictures("", "differences", "levels"), *_together(findings)]
-    blocks += [*pictures("Losses", "losses"), *pictures("Detections", "detections")]
-    blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
-    blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
+    blocks += [*_tests(findings), *figures_of("Results"), *_together(findings)]
+    for section in dict.fromkeys(spec.section for spec in FIGURES if spec.section not in ("Summary", "Results")):
+        text = _robustness(sweep) if section == "Robustness" else []
+        if drawn := figures_of(section):
+            text = text or [Heading(section)]
+        blocks += [*text, *drawn]
     blocks += [*_realised(sweep), *_missing(sweep), *_provenance(sweep)]
     return ReportDocument(sweep.name, answer(findings), blocks)
 
 
-def _picture(name: str, metric: str) -> FigureBlock:
-    caption = CAPTIONS[name]
-    return FigureBlock(name, caption.title.format(metric=metric), caption.text.format(metric=metric))
+def _figure(spec: FigureSpec, metric: str) -> FigureBlock:
+    return FigureBlock(spec.name, spec.title.format(metric=metric), spec.caption.format(metric=metric))
 
 
 def _robustness(sweep: Sweep) -> list[Block]:
