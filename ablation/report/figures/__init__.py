@@ -9,7 +9,7 @@ _SLOW = ("scipy.stats", "scipy.cluster")
 _hidden = [] if hasattr(sys, "ps1") or "seaborn" in sys.modules else [m for m in _SLOW if m not in sys.modules]
 sys.modules.update(dict.fromkeys(_hidden))  # type: ignore[arg-type]  # None: raises ImportError
 try:
-    import seaborn.objects
+    import seaborn.objects  # noqa: F401
 finally:
     for _module in _hidden:
         del sys.modules[_module]

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from ablation.report.figures import cells, detections, differences, heatmaps, losses, scores
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ablation.report.statistics.findings import Findings
+from ablation.report.statistics.findings import Findings
 
 
 @dataclass(frozen=True)

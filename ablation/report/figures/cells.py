@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import seaborn.objects as so
+from matplotlib.figure import Figure
 
 from ablation.report.figures.style import (
     BASELINE,
@@ -22,11 +22,7 @@ from ablation.report.figures.style import (
     wrap_label,
 )
 from ablation.report.statistics import summaries
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ablation.report.statistics.findings import Findings
+from ablation.report.statistics.findings import Findings
 
 _MAX_LINES = 16  # cells in one panel; of more, as many at even distances
 
@@ -56,7 +52,7 @@ def error_kinds(findings: Findings) -> Figure | None:
     points = kinds.loc[cells].rename_axis("cell").reset_index().melt("cell", var_name="kind")
     plot = (
         _plot_cells(points, "kind", cells)
-        .add(so.Dot(pointsize=5), so.Dodge())
+        .add(so.Dot(pointsize=6), so.Dodge())
         .limit(y=(0, None))
         .label(x="", y="points of AP50")
     )
@@ -81,7 +77,7 @@ def cost(findings: Findings) -> Figure | None:
     )
     figure = draw(plot, (6.4, 0.26 * cells + 1.2))
     for ax in figure.axes:
-        ax.axvline(1, color=BASELINE, linewidth=1, zorder=0.5)
+        ax.axvline(1, color=BASELINE, linewidth=1, zorder=1)
         ax.locator_params(axis="x", nbins=4)
     return figure
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ablation.records.paths import SweepPaths
 from ablation.report.figures.style import subsample_evenly
+from ablation.report.loading.sweep import Sweep
+from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.summaries import cell_names
-
-if TYPE_CHECKING:
-    from ablation.report.loading.sweep import Sweep
-    from ablation.report.statistics.findings import Findings
 
 _MAX_PICTURES = 4
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pandas as pd
 import seaborn.objects as so
+from matplotlib.figure import Figure
 
 from ablation.report.figures.style import BASELINE, KINDS, MAX_ROWS, draw, wrap_label
+from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.summaries import estimate_name
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ablation.report.statistics.findings import Findings
 
 
 def differences(findings: Findings) -> Figure | None:
@@ -32,22 +27,23 @@ def differences(findings: Findings) -> Figure | None:
         name=names,
         difference=[e.difference for e in compared],
         is_claimed=["yes" if e.verdict is not None and e.verdict.is_claimed else "no" for e in compared],
-        seeds=[list(e.differences.values()) for e in compared],
+        seed=[list(e.differences.values()) for e in compared],
     )
-    seeds = cells.explode("seeds", ignore_index=True).astype({"seeds": float})
+    seeds = cells[["name", "is_claimed", "seed"]].explode("seed").astype({"seed": float})
+    cells = cells.drop(columns="seed")
     plot = (
-        so.Plot(cells, x="difference", y="name", color="is_claimed")
-        .add(so.Dash(width=0.35, linewidth=1, alpha=0.6), data=seeds, x="seeds", orient="y", legend=False)
+        so.Plot(pd.concat([cells, seeds], ignore_index=True), x="difference", y="name", color="is_claimed")
+        .add(so.Dash(width=0.25, linewidth=1, alpha=0.6), x="seed", orient="y", legend=False)
         .add(so.Range(linewidth=1.4), xmin="low", xmax="high", orient="y", legend=False)
         .add(so.Dot(pointsize=5, color="white"), color=None, legend=False)
         .add(so.Dot(pointsize=5), fill="is_claimed", legend=False)
         .scale(color=so.Nominal({"no": KINDS[0], "yes": KINDS[1]}), fill=so.Nominal({"no": False, "yes": True}))
-        .limit(x=_limits(cells, seeds["seeds"]))
+        .limit(x=_limits(cells, seeds["seed"]))
         .label(x=f"{sweep.primary_metric}, seed-paired difference to the baseline [points]", y="")
     )
     lines = sum(name.count("\n") + 1 for name in names)
     figure = draw(plot, (6.4, 0.16 * lines + 0.1 * len(names) + 1.0))
-    figure.axes[0].axvline(0, color=BASELINE, linewidth=1, zorder=0.5)
+    figure.axes[0].axvline(0, color=BASELINE, linewidth=1, zorder=1)
     return figure
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from seaborn.utils import relative_luminance
 
 from ablation.report.figures.style import wrap_label
 from ablation.report.loading.factors import format_value
 from ablation.report.statistics import summaries
-
-if TYPE_CHECKING:
-    from ablation.report.statistics.findings import Findings
+from ablation.report.statistics.findings import Findings
 
 _MAX_CELLS = 24
 
@@ -50,33 +47,31 @@ def draw_heat_map(table: pd.DataFrame, colour: str, is_signed: bool = False) -> 
         colour: what the numbers are.
         is_signed: they are differences, coloured around 0.
     """
-    names = [wrap_label(name) for name in table.index]
+    names, labels = [wrap_label(name) for name in table.index], [format_value(name) for name in table.columns]
     lines = [line for name in names for line in name.split("\n")]
     rows, columns = table.shape
     width = max(6.4, 0.62 * columns + 0.075 * max(map(len, lines)) + 1.4)
     figure = Figure(figsize=(width, 0.24 * len(lines) + 0.05 * rows + 1.1), layout="constrained")
-    reach = table.abs().max(axis=None)
-    limits: dict[str, Any] = (
-        {"vmin": -(reach or 1.0), "vmax": reach or 1.0, "cmap": "PuOr"} if is_signed else {"cmap": "viridis"}
-    )
+    reach = table.abs().max(axis=None) or 1.0
+    colours = {"cmap": "PuOr", "vmin": -reach, "vmax": reach} if is_signed else {"cmap": "viridis"}
     ax = sns.heatmap(
-        table,
+        table.set_axis(names).set_axis(labels, axis=1).rename_axis(columns=table.columns.name),
         annot=True,
         fmt="+.1f" if is_signed else ".1f",
         annot_kws={"size": 8},
         linewidths=1,
         cbar_kws={"label": colour, "aspect": max(8, 5 * rows)},
         ax=figure.subplots(),
-        **limits,
+        **colours,
     )
-    labels = [format_value(name) for name in table.columns]
+    faces = ax.collections[0].get_facecolor()[table.notna().to_numpy().ravel()]
+    for text, face in zip(ax.texts, faces, strict=True):  # seaborn writes white on bright greens, too
+        text.set_color("black" if relative_luminance(face) > 0.2 else "white")
     is_long = any(len(label) > 7 for label in labels)
-    ax.set_xticks(
-        ax.get_xticks(),
-        labels,
-        **({"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if is_long else {"rotation": 0}),
-    )
-    ax.set_yticks(ax.get_yticks(), names, rotation=0)
-    ax.set_ylabel("")
+    ax.tick_params(axis="x", rotation=35 if is_long else 0)
+    for label in ax.get_xticklabels() if is_long else ():
+        label.set(ha="right", rotation_mode="anchor")
+    ax.tick_params(axis="y", rotation=0)
     ax.tick_params(length=0)
+    ax.set_ylabel("")
     return figure

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import seaborn.objects as so
+from matplotlib.figure import Figure
 
 from ablation.report.figures.style import MANY, assign_panels, colours, place_legend, small_multiples, subsample_evenly
 from ablation.report.loading.factors import SIGMA
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from ablation.report.loading.sweep import Sweep
-    from ablation.report.statistics.findings import Findings
+from ablation.report.loading.sweep import Sweep
+from ablation.report.statistics.findings import Findings
 
 _LOSSES = {"total_loss": "training loss, noise on", "validation/total_loss": "loss on test images, noise off"}
 _MAX_POINTS = 200_000
@@ -58,20 +54,20 @@ def draw_curves(curves: pd.DataFrame, hue: str | None = None, factors: Sequence[
         curves["hue"] = curves["hue"].replace("0", _BASELINE)
     keys = ["column", "row", "hue"]
     smooth = curves.groupby(keys, sort=False)[["training_id", "iteration", "value"]].apply(_smooth).reset_index()
-    by_curve = smooth.groupby(keys, sort=False)["mean"]
+    smooth["single"] = smooth["mean"].where(smooth.groupby(keys)["mean"].transform("size") == 1)
     order = list(dict.fromkeys(curves["hue"]))
+    is_few = len(order) <= MANY
+    plot = so.Plot(pd.concat([curves, smooth], ignore_index=True), x="iteration", color="hue")
+    if is_few:
+        plot = plot.add(so.Lines(linewidth=0.6, alpha=0.3), y="value", group="training_id", legend=False)
+        plot = plot.add(so.Band(alpha=0.15, edgewidth=0), ymin="low", ymax="high", legend=False)
     plot = (
-        so.Plot(curves, x="iteration", color="hue")
-        .add(so.Line(linewidth=1.8 if len(order) <= MANY else 1.1), data=smooth, y="mean")
+        plot.add(so.Line(linewidth=1.8 if is_few else 1.1), y="mean")
+        .add(so.Dot(), y="single", legend=False)  # a line of one point is invisible
         .scale(color=so.Nominal(colours(order, baselines, is_strength=hue == SIGMA), order=order))
         .label(y="total_loss")
     )
-    if len(single := smooth[by_curve.transform("size") == 1]):  # a line of one point is invisible
-        plot = plot.add(so.Dot(), data=single, y="mean", legend=False)
-    if len(order) <= MANY:
-        plot = plot.add(so.Lines(linewidth=0.6, alpha=0.3), y="value", group="training_id", legend=False)
-        plot = plot.add(so.Band(alpha=0.15, edgewidth=0), data=smooth, ymin="low", ymax="high", legend=False)
-    tops = by_curve.max()
+    tops = smooth.groupby(keys)["mean"].max()
     if tops.max() > 20 * tops.median():  # a diverged run would flatten all others
         plot = plot.scale(y="log")
     figure = small_multiples(plot, curves)

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import seaborn.objects as so
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ablation.report.figures.style import BASELINE, KINDS, MARKERS, assign_panels, place_legend, small_multiples
 from ablation.report.loading.factors import SIGMA, is_noise
 from ablation.report.statistics.estimates import as_frame, baseline_spread, estimate, is_strength
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from ablation.report.statistics.findings import Findings
+from ablation.report.statistics.findings import Findings
 
 _GREY = "#666666"
 
@@ -67,13 +64,17 @@ def draw_scores(
     shifts = {value: step * (index - (len(hues) - 1) / 2) for index, value in enumerate(hues)}
     runs, means = (frame.assign(x=place(frame[SIGMA]) + frame["hue"].map(shifts)) for frame in (runs, means))
     limits = (float(places.min()) - 0.06 * span, float(places.max()) + 0.06 * span)
-    is_shared = hue is None or is_noise(hue)
+    is_shared = hue is None or is_noise(hue)  # sigma 0 is the same baseline for all kinds of noise
     bands = _null_bands(runs, metric, is_shared)
+    shared = {"color": None, "marker": None} if is_shared else {}
 
+    edges = bands.merge(pd.DataFrame({"x": limits}), how="cross")
+    frame = pd.concat([runs, means, edges], ignore_index=True)
     plot = (
-        so.Plot(runs, x="x", color="hue", marker="hue")
-        .add(so.Line(linewidth=1.6, pointsize=4.5, edgewidth=0), data=means, y="value")
-        .add(so.Range(linewidth=1, alpha=0.7), data=means, ymin="value_low", ymax="value_high", legend=False)
+        so.Plot(frame, x="x", color="hue", marker="hue")
+        .add(so.Band(color=BASELINE, alpha=0.12, edgewidth=0), ymin="low", ymax="high", legend=False, **shared)
+        .add(so.Line(linewidth=1.6, pointsize=4.5, edgewidth=0), y="value")
+        .add(so.Range(linewidth=1, alpha=0.7), ymin="value_low", ymax="value_high", legend=False)
         .add(so.Dot(fill=False, pointsize=5.5, stroke=0.8, alpha=0.75), y=metric, legend=False)
         .scale(
             color=so.Nominal([KINDS[i % len(KINDS)] for i in range(len(hues))], order=hues),
@@ -82,15 +83,6 @@ def draw_scores(
         .limit(x=limits, y=_limits_of_scores(runs[metric], means, bands))
         .label(x=f"{SIGMA} (noise-to-signal ratio)", y=f"{metric} [%]")
     )
-    if len(bands):
-        plot = plot.add(
-            so.Band(color=BASELINE, alpha=0.12, edgewidth=0),
-            data=bands.merge(pd.DataFrame({"x": limits}), how="cross"),
-            ymin="low",
-            ymax="high",
-            color=None if is_shared else "hue",
-            legend=False,
-        )
     figure = small_multiples(plot, runs)
     for ax in figure.axes:
         _label_sigmas(ax, sigmas, places)

@@ -11,19 +11,17 @@ import contextlib
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import seaborn as sns
 import seaborn.objects as so
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
 from ablation.report.loading.factors import format_value
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.artist import Artist
 
 KINDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")
 MARKERS = "os^DvPX*"
@@ -59,6 +57,8 @@ def draw(plot: so.Plot, size: tuple[float, float] = (6.4, 4.4)) -> Figure:
     """Draw a plot on a figure of its own, without a legend. size: width and height in inches."""
     figure = Figure(figsize=size, layout="constrained")
     plot.on(figure).theme(_STYLE).plot()
+    for ax in figure.axes:
+        ax.grid(visible=True)  # seaborn leaves it out between names, where it guides the eye from a name to its marks
     return figure
 
 
@@ -113,7 +113,7 @@ def place_legend(figure: Figure, title: str = "", extra: Mapping[str, Artist] | 
     entries += (extra or {}).items()
     if len(entries) < 2:
         return
-    width = 0.6 + 0.07 * max(len(label) for label, _ in entries)  # inches of an entry
+    width = 0.6 + 0.075 * max(len(label) for label, _ in entries)  # inches of an entry
     figure.legend(
         [handle for _, handle in entries],
         [label for label, _ in entries],
