@@ -12,10 +12,9 @@ from ablation.report.figures.style import (
     BASELINE,
     KINDS,
     MANY,
-    MARKERS,
     MAX_ROWS,
-    colours,
     draw,
+    kind_scales,
     place_legend,
     small_multiples,
     subsample_evenly,
@@ -99,11 +98,5 @@ def draw_lines(points: pd.DataFrame, metric: str, x: str) -> Figure:
 
 
 def _plot_cells(points: pd.DataFrame, x: str, cells: Sequence[str]) -> so.Plot:
-    """Begin a plot of values that shows cells by colour and marker; baselines are black crosses."""
-    baselines = [cell for cell in cells if cell.startswith("baseline")]
-    others = [cell for cell in cells if cell not in baselines]
-    markers = {cell: MARKERS[i % len(MARKERS)] if len(others) <= MANY else "." for i, cell in enumerate(others)}
-    return so.Plot(points, x=x, y="value", color="cell", marker="cell").scale(
-        color=so.Nominal(colours(cells, baselines), order=cells),
-        marker=so.Nominal(dict.fromkeys(baselines, "x") | markers, order=cells),
-    )
+    scales = kind_scales(cells, [cell for cell in cells if cell.startswith(summaries.BASELINE)])
+    return so.Plot(points, x=x, y="value", color="cell", marker="cell").scale(**scales)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from ablation.report.figures.style import BASELINE, KINDS, MARKERS, assign_panels, place_legend, small_multiples
+from ablation.report.figures.style import BASELINE, assign_panels, kind_scales, place_legend, small_multiples
 from ablation.report.loading.factors import SIGMA, is_noise
 from ablation.report.statistics.estimates import as_frame, baseline_spread, estimate, is_strength
 from ablation.report.statistics.findings import Findings
@@ -47,6 +47,7 @@ def draw_scores(
         factors: those that panels show.
     """
     runs = assign_panels(runs[runs[metric].notna() & runs[SIGMA].notna()], hue, factors)
+    means = means.astype({"value": float, "value_low": float, "value_high": float})  # all None with one seed
     means = assign_panels(means[means["value"].notna() & means[SIGMA].notna()], hue, factors)
     sigmas, hues = sorted(set(runs[SIGMA])), list(dict.fromkeys(means["hue"]))
     steps = np.diff(sigmas)
@@ -76,10 +77,7 @@ def draw_scores(
         .add(so.Line(linewidth=1.6, pointsize=4.5, edgewidth=0), y="value")
         .add(so.Range(linewidth=1, alpha=0.7), ymin="value_low", ymax="value_high", legend=False)
         .add(so.Dot(fill=False, pointsize=5.5, stroke=0.8, alpha=0.75), y=metric, legend=False)
-        .scale(
-            color=so.Nominal([KINDS[i % len(KINDS)] for i in range(len(hues))], order=hues),
-            marker=so.Nominal([MARKERS[i % len(MARKERS)] for i in range(len(hues))], order=hues),
-        )
+        .scale(**kind_scales(hues))
         .limit(x=limits, y=_limits_of_scores(runs[metric], means, bands))
         .label(x=f"{SIGMA} (noise-to-signal ratio)", y=f"{metric} [%]")
     )
@@ -96,7 +94,7 @@ def _null_bands(runs: pd.DataFrame, metric: str, is_shared: bool) -> pd.DataFram
     keys = ["column", "row"] if is_shared else ["column", "row", "hue"]
     spreads = {key: baseline_spread(part, metric) for key, part in runs.groupby(keys, sort=False)}
     rows = [(*key, *spread) for key, spread in spreads.items() if spread]
-    return pd.DataFrame(rows, columns=[*keys, "low", "high"])
+    return pd.DataFrame(rows, columns=[*keys, "low", "high"]).astype({"low": float, "high": float})
 
 
 def _limits_of_scores(values: pd.Series[float], means: pd.DataFrame, bands: pd.DataFrame) -> tuple[float, float]:
@@ -115,9 +113,10 @@ def _limits_of_scores(values: pd.Series[float], means: pd.DataFrame, bands: pd.D
 
 def _label_sigmas(ax: Axes, sigmas: Sequence[float], places: Any) -> None:
     """Put a tick at each sigma, labels where they have room, and the SNR in dB above."""
-    figure_width = ax.figure.get_figure(root=True).get_figwidth()
-    columns = ax.get_subplotspec().get_gridspec().ncols
-    inches = 0.85 * (figure_width / columns - 0.5) / (float(np.ptp(places)) or 1.0)
+    grid = ax.get_subplotspec()
+    assert grid is not None
+    width = 0.85 * (ax.figure.get_figwidth() / grid.get_gridspec().ncols - 0.5)  # inches, before the layout is done
+    inches = width / (float(np.ptp(places)) or 1.0)
     labelled: list[int] = []
     for i in dict.fromkeys([0, len(sigmas) - 1, *range(len(sigmas))]):  # both ends first, then from the left
         room = max(0.05 + 0.065 * len(f"{sigmas[i]:g}"), 0.3)
@@ -131,5 +130,5 @@ def _label_sigmas(ax: Axes, sigmas: Sequence[float], places: Any) -> None:
     top.set_xticks(major, ["∞" if s == 0 else str(round(-20 * math.log10(s))) for s in kept])
     top.tick_params(length=2, colors=_GREY, labelsize=8)
     top.spines[:].set_visible(False)
-    if ax.get_subplotspec().is_first_row():
+    if grid.is_first_row():
         top.set_xlabel("SNR [dB]", color=_GREY, fontsize=8)

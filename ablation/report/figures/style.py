@@ -8,6 +8,7 @@ is registered with pyplot.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,10 +73,10 @@ def assign_panels(frame: pd.DataFrame, hue: str | None, factors: Sequence[str]) 
     """
 
     def titles(names: Sequence[str]) -> list[str]:
-        rows = frame[list(names)].itertuples(index=False, name=None)
-        return [", ".join(f"{n}={format_value(v)}" for n, v in zip(names, row, strict=True)) for row in rows]
+        rows = frame[list(names)].to_dict("records")
+        return [", ".join(f"{name}={format_value(value)}" for name, value in row.items()) for row in rows]
 
-    hues = frame[hue].map(format_value) if hue else ""
+    hues = frame[hue].map(format_value) if hue else "mean over seeds"
     return frame.assign(hue=hues, column=titles(factors[:1]), row=titles(factors[1:]))
 
 
@@ -134,6 +135,16 @@ def colours(values: Sequence[Any], baselines: Sequence[Any] = (), is_strength: b
     else:
         picks = [mpl.colormaps["viridis"](x) for x in np.linspace(0.2, 0.85, len(others))]
     return dict.fromkeys(baselines, BASELINE) | dict(zip(others, picks, strict=True))
+
+
+def kind_scales(values: Sequence[str], baselines: Sequence[str] = ()) -> dict[str, so.Nominal]:
+    """Make the scales of colour and marker for kinds; baselines are black crosses, many kinds are points."""
+    others = [value for value in values if value not in baselines]
+    markers = dict(zip(others, itertools.cycle(MARKERS if len(others) <= MANY else "."), strict=False))
+    return {
+        "color": so.Nominal(colours(values, baselines), order=list(values)),
+        "marker": so.Nominal(dict.fromkeys(baselines, "x") | markers, order=list(values)),
+    }
 
 
 def subsample_evenly(values: Sequence[Any], most: int = MANY) -> list[Any]:
