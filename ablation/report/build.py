@@ -108,19 +108,20 @@ def _write_tables(findings: Findings, folder: Path) -> None:
 
 
 def _draw(findings: Findings, folder: Path) -> Collection[str]:
-    """Save all figures as PNG and SVG and take away those of an earlier state of the sweep; returns their names."""
-    from ablation.report.figures.catalog import NAMES, figures
+    """Save all figures as PNG and SVG and remove those of an earlier state of the sweep; returns their names."""
+    from ablation.report.figures.catalog import FIGURES
     from ablation.report.figures.style import style
 
+    drawn = []
     with style():
-        drawn = dict(figures(findings))
-        for name in NAMES:
-            if name in drawn:
-                _save(drawn[name], folder / name)
+        for spec in FIGURES:
+            if figure := spec.draw(findings):
+                _save(figure, folder / spec.name)
+                drawn.append(spec.name)
                 continue
             for suffix in (".png", ".svg"):
-                (folder / f"{name}{suffix}").unlink(missing_ok=True)
-    return drawn.keys()
+                (folder / f"{spec.name}{suffix}").unlink(missing_ok=True)
+    return drawn
 
 
 def _save(figure: Figure, stem: Path) -> None:
@@ -128,13 +129,13 @@ def _save(figure: Figure, stem: Path) -> None:
         figure.savefig(temporary, format="png", metadata={"Software": None})
         if any(ax.images for ax in figure.axes):
             _use_palette(temporary)
-    figure.set_layout_engine("none")  # what the first drawing has settled: of many panels it takes seconds
+    figure.set_layout_engine("none")  # keep the layout of the first drawing: of many panels it takes seconds
     with replacing(stem.with_suffix(".svg")) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def _use_palette(path: Path) -> None:
-    """Photographs in 256 colours take a quarter of the bytes, in the file and in the page that holds it."""
+    """Reduce photographs to 256 colours: a quarter of the bytes, in the file and in the page that holds it."""
     from PIL import Image
 
     with Image.open(path) as image:

@@ -23,7 +23,7 @@ from ablation.report.document.answer import compose_answer
 from ablation.report.document.html import embed
 from ablation.report.document.markdown import escape
 from ablation.report.document.tables import build_results_table, build_summary
-from ablation.report.figures import plots
+from ablation.report.figures import scores
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
 
@@ -104,7 +104,7 @@ def test_a_strength_given_by_the_types_own_parameter_is_one_line_over_sigma(tmp_
         sigma={0: 0.0, 0.1: 1 / 3, 0.5: 1.0}.__getitem__,
     )
     drawn = []
-    monkeypatch.setattr(plots, "metric_against_sigma", lambda runs, means, *_: drawn.append(means))
+    monkeypatch.setattr(scores, "draw_scores", lambda runs, means, *_: drawn.append(means))
     build(paths.folder)
     (means,) = drawn
     assert list(means["noise.sigma"]) == [0.0, 1 / 3, 1.0]

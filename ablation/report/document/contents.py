@@ -12,7 +12,7 @@ from ablation.report.document.answer import compose_answer
 from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.formatting import TextTable, format_interval, format_score
 from ablation.report.document.tables import build_results_table, build_trend_table, difference_note
-from ablation.report.figures.catalog import CAPTIONS
+from ablation.report.figures.catalog import FIGURES, FigureSpec
 from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics import summaries
@@ -32,27 +32,26 @@ def compose_document(findings: Findings, figures: Collection[str], files: Mappin
     sweep = findings.sweep
     metric = sweep.primary_metric
 
-    def pictures(heading: str, *names: str) -> list[Block]:
-        drawn: list[Block] = [_picture(name, metric) for name in names if name in figures]
-        return [Heading(heading), *drawn] if drawn and heading else drawn
+    def figures_of(section: str) -> list[Block]:
+        return [_figure(spec, metric) for spec in FIGURES if spec.section == section and spec.name in figures]
 
     blocks: list[Block] = []
     if metric != sweep.named_metric:
         blocks.append(Paragraph(f"No run measured the primary metric {sweep.named_metric}; {metric} is used instead."))
-    blocks += pictures("", "metric_against_sigma")
+    blocks += figures_of("Summary")
     blocks += [Heading("Results"), build_results_table(findings), Paragraph(difference_note(findings) + ".")]
-    blocks += [*_tests(findings.outcome.decision), *pictures("", "differences", "levels")]
-    blocks += _all_cells_together(findings.outcome)
-    blocks += [*pictures("Losses", "losses"), *pictures("Detections", "detections")]
-    blocks += [*_robustness(sweep), *pictures("", "test_matrix", "test_noise", "corruptions")]
-    blocks += [*pictures("Kinds of error", "error_shift"), *pictures("Classes", "classes"), *pictures("Cost", "cost")]
+    blocks += [*_tests(findings.outcome.decision), *figures_of("Results"), *_all_cells_together(findings.outcome)]
+    for section in dict.fromkeys(spec.section for spec in FIGURES if spec.section not in ("Summary", "Results")):
+        text = _robustness(sweep) if section == "Robustness" else []
+        if drawn := figures_of(section):
+            text = text or [Heading(section)]
+        blocks += [*text, *drawn]
     blocks += [*_realised_noise(sweep), *_missing_cells(sweep), *_provenance(sweep, files)]
     return ReportDocument(sweep.name, compose_answer(findings), blocks)
 
 
-def _picture(name: str, metric: str) -> FigureBlock:
-    caption = CAPTIONS[name]
-    return FigureBlock(name, caption.title.format(metric=metric), caption.text.format(metric=metric))
+def _figure(spec: FigureSpec, metric: str) -> FigureBlock:
+    return FigureBlock(spec.name, spec.title.format(metric=metric), spec.caption.format(metric=metric))
 
 
 def _tests(decision: Decision) -> list[Block]:

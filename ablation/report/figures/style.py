@@ -1,190 +1,161 @@
-"""How all figures look: style, colours, and which factor is told by colour, by columns or by rows of panels.
+"""Appearance of all figures: style, colours, labels, panels and the legend.
 
-Colours are those of Okabe and Ito (told apart with any colour vision) for kinds and viridis for strengths; every
-kind has its own marker too, so that a print in black and white can be read. pyplot is never imported: no state.
+Kinds have the colours of Okabe and Ito, which are distinct for any colour vision, and strengths those of viridis.
+Every kind has a marker of its own, too, for prints in black and white. Figures are plain Matplotlib objects; nothing
+is registered with pyplot.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import itertools
+import math
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib import colormaps
+import pandas as pd
+import seaborn as sns
+import seaborn.objects as so
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-
-Draw = Callable[["pd.DataFrame", "Axes"], object]
+from ablation.report.loading.factors import format_value
 
 KINDS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F", "#8C510A")
 MARKERS = "os^DvPX*"
 BASELINE = "#222222"
 MANY = 8  # more hues than this: no faint raw lines, no bands, every nth in the legend
+MAX_ROWS = 60  # cells in one figure; more would be a poster, and the tables hold them all
+_NAME_WIDTH = 34  # characters of a cell's name before it is wrapped
 _STYLE: dict[str, Any] = {
-    "font.size": 9,
-    "axes.titlesize": 9,
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper"),
+    "font.family": "DejaVu Sans",  # comes with Matplotlib: the same figure on every machine
     "axes.grid": True,
-    "axes.axisbelow": True,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "legend.fontsize": 8,
     "figure.dpi": 100,
     "savefig.dpi": 160,
-    # Ids in an SVG are random without a salt: the same input must give the same bytes.
-    "svg.hashsalt": "ablation",
+    "svg.hashsalt": "ablation",  # ids in an SVG are random without a salt
     "text.parse_math": False,  # a user's $name$ is no formula
 }
 
 
-@dataclass(frozen=True)
-class Layout:
-    """Which factor is told by colour, which by columns and which by rows of panels; None: not needed."""
-
-    hue: str | None = None
-    across: str | None = None
-    down: tuple[str, ...] = ()
-
-    @classmethod
-    def of(cls, factors: Sequence[str]) -> Layout:
-        """The factors in order: the first is the hue, the second goes across, all others down."""
-        return cls(factors[0] if factors else None, factors[1] if len(factors) > 1 else None, tuple(factors[2:]))
-
-
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """The look of every figure; drawing and saving both happen inside."""
+    """Apply the style of the figures; both drawing and saving happen inside."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
         yield
 
 
-def small_multiples(frame: pd.DataFrame, layout: Layout, draw: Draw, legend: str = "") -> Figure:
-    """A figure with one panel per value of the layout's columns and rows, axes shared, one legend for all.
-
-    draw: called with the rows of a panel and its Axes. legend: the title of the legend.
-    """
-    cells = _panels(frame, layout)
-    rows, columns = len(cells), max(len(row) for row in cells)
-    size = (6.4, 4.4) if rows == columns == 1 else (max(6.4, 2.9 * columns + 0.6), 2.5 * rows + 1.2)
+def draw(plot: so.Plot, size: tuple[float, float] = (6.4, 4.4)) -> Figure:
+    """Draw a plot on a figure of its own, without a legend. size: width and height in inches."""
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    for (r, c), ax in np.ndenumerate(axes):
-        if c >= len(cells[r]):
-            ax.set_visible(False)
-            continue
-        title, part = cells[r][c]
-        if part.empty:
-            ax.text(0.5, 0.5, "no such cell", transform=ax.transAxes, ha="center", color="#777777")
-        else:
-            draw(part, ax)
-        ax.set_title(title)
-        _label_outside(ax, is_left=c == 0, is_bottom=r + 1 == rows or c >= len(cells[r + 1]))
-    add_legend(figure, legend)
+    plot.on(figure).theme(_STYLE).plot()
+    for ax in figure.axes:
+        ax.grid(visible=True)  # seaborn leaves it out between names, where it guides the eye from a name to its marks
     return figure
 
 
-def _label_outside(ax: Axes, is_left: bool, is_bottom: bool) -> None:
-    # Not label_outer: it takes the labels from a panel above an empty place of the grid.
-    ax.tick_params(labelleft=is_left, labelbottom=is_bottom)
-    if not is_left:
-        ax.set_ylabel("")
-    if not is_bottom:
-        ax.set_xlabel("")
+def assign_panels(frame: pd.DataFrame, hue: str | None, factors: Sequence[str]) -> pd.DataFrame:
+    """Add the columns `hue`, `column` and `row`: labels of the colour and the panel of each row.
+
+    Args:
+        frame: holds all factors as columns.
+        hue: the factor that colours show, if any.
+        factors: the first one goes across the columns of panels, all others together down the rows.
+    """
+
+    def titles(names: Sequence[str]) -> list[str]:
+        rows = frame[list(names)].to_dict("records")
+        return [", ".join(f"{name}={format_value(value)}" for name, value in row.items()) for row in rows]
+
+    hues = frame[hue].map(format_value) if hue else "mean over seeds"
+    return frame.assign(hue=hues, column=titles(factors[:1]), row=titles(factors[1:]))
 
 
-def single() -> Axes:
-    """Axes of a figure of their own."""
-    return Figure(figsize=(6.4, 4.4), layout="constrained").subplots()
+def small_multiples(plot: so.Plot, frame: pd.DataFrame) -> Figure:
+    """Draw a plot in one panel for each `column` and `row` of a frame, as `assign_panels` adds them."""
+    columns, rows = frame["column"].nunique(), frame["row"].nunique()
+    wrap = 4 if columns > 5 and rows == 1 else None
+    plot = plot.facet(col="column" if columns > 1 else None, row="row" if rows > 1 else None, wrap=wrap)
+    if wrap:
+        columns, rows = wrap, math.ceil(columns / wrap)
+    is_single = columns == rows == 1
+    figure = draw(plot, (6.4, 4.4) if is_single else (max(6.4, 2.9 * columns + 0.6), 2.5 * rows + 1.2))
+    for ax in figure.axes:
+        ax.set_title(ax.get_title().replace(" | ", "\n"))
+        if not ax.has_data():
+            ax.text(0.5, 0.5, "no such cell", transform=ax.transAxes, ha="center", color="#777777")
+    return figure
 
 
-def _panels(frame: pd.DataFrame, layout: Layout) -> list[list[tuple[str, pd.DataFrame]]]:
-    across = hue_values(frame, layout.across)
-    parts = [(_title(layout.across, value), select_rows(frame, layout.across, value)) for value in across]
-    if not layout.down:
-        wide = 4 if len(parts) > 5 else len(parts)
-        return [parts[i : i + wide] for i in range(0, len(parts), wide)]
-    down = list(frame[list(layout.down)].drop_duplicates().itertuples(index=False, name=None))
-    return [
-        [(_joined(title, layout.down, row), _with(part, layout.down, row)) for title, part in parts] for row in down
-    ]
+def place_legend(figure: Figure, title: str = "", extra: Mapping[str, Artist] | None = None) -> None:
+    """Replace seaborn's legend by one below all panels, with no more entries than there is room for.
+
+    A single entry is no legend.
+
+    Args:
+        figure: drawn by `small_multiples` or `draw`.
+        title: of the legend.
+        extra: further entries by label.
+    """
+    entries: list[tuple[str, Any]] = []
+    for legend in figure.legends:
+        labels = [text.get_text() for text in legend.get_texts()]
+        entries = subsample_evenly(list(zip(labels, legend.legend_handles, strict=True)))
+    figure.legends.clear()
+    entries += (extra or {}).items()
+    if len(entries) < 2:
+        return
+    width = 0.6 + 0.075 * max(len(label) for label, _ in entries)  # inches of an entry
+    figure.legend(
+        [handle for _, handle in entries],
+        [label for label, _ in entries],
+        title=title,
+        loc="outside lower center",
+        ncols=max(1, min(len(entries), int(figure.get_figwidth() / width))),
+    )
 
 
-def _joined(title: str, factors: Sequence[str], values: Sequence[Any]) -> str:
-    own = [_title(factor, value) for factor, value in zip(factors, values, strict=True)]
-    return "\n".join([title, ", ".join(own)] if title else own)
+def colours(values: Sequence[Any], baselines: Sequence[Any] = (), is_strength: bool = False) -> dict[Any, Any]:
+    """Choose a colour for each value: black for baselines, distinct ones for a few others, a ramp for many.
 
-
-def _with(part: pd.DataFrame, factors: Sequence[str], values: Sequence[Any]) -> pd.DataFrame:
-    for factor, value in zip(factors, values, strict=True):
-        part = select_rows(part, factor, value)
-    return part
-
-
-def _title(factor: str | None, value: Any) -> str:
-    return "" if factor is None else f"{factor}={label(value)}"
-
-
-def hue_values(frame: pd.DataFrame, factor: str | None) -> list[Any]:
-    """The values of a factor in the order of the rows; one None where there is no factor."""
-    return [None] if factor is None else frame[factor].dropna().unique().tolist()
-
-
-def select_rows(frame: pd.DataFrame, factor: str | None, value: Any) -> pd.DataFrame:
-    """The rows of a value; all where there is no factor."""
-    return frame if factor is None else frame[frame[factor] == value]
-
-
-def label(value: Any, instead: str | None = None) -> str:
-    """A value as a legend or a title has it."""
-    if instead is not None:
-        return instead
-    if value is None:
-        return "mean over seeds"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def colours(values: Sequence[Any], is_strength: bool) -> list[Any]:
-    """Black for sigma 0 and one colour per other value: distinct ones for a few, a ramp for many or for strengths."""
-    rest = [v for v in values if not (is_strength and v == 0)]
-    if len(rest) <= (3 if is_strength else len(KINDS)):
-        picks: list[Any] = list(KINDS[: len(rest)])
+    is_strength: the values are ordered, so that already four of them are a ramp.
+    """
+    others = [value for value in values if value not in baselines]
+    if len(others) <= (3 if is_strength else len(KINDS)):
+        picks: list[Any] = list(KINDS[: len(others)])
     else:
-        picks = [colormaps["viridis"](x) for x in np.linspace(0.2, 0.85, len(rest))]
-    chosen = dict(zip(rest, picks, strict=True))
-    return [chosen.get(v, BASELINE) for v in values]
+        picks = [mpl.colormaps["viridis"](x) for x in np.linspace(0.2, 0.85, len(others))]
+    return dict.fromkeys(baselines, BASELINE) | dict(zip(others, picks, strict=True))
+
+
+def kind_scales(values: Sequence[str], baselines: Sequence[str] = ()) -> dict[str, so.Nominal]:
+    """Make the scales of colour and marker for kinds; baselines are black crosses, many kinds are points."""
+    others = [value for value in values if value not in baselines]
+    markers = dict(zip(others, itertools.cycle(MARKERS if len(others) <= MANY else "."), strict=False))
+    return {
+        "color": so.Nominal(colours(values, baselines), order=list(values)),
+        "marker": so.Nominal(dict.fromkeys(baselines, "x") | markers, order=list(values)),
+    }
 
 
 def subsample_evenly(values: Sequence[Any], most: int = MANY) -> list[Any]:
-    """All of a few values; of many, about `most`, by default what a legend has room for, both ends among them."""
+    """Return all of a few values, and of many about `most` at even distances, both ends among them."""
     if len(values) <= most + 2:
         return list(values)
     picks = np.unique(np.linspace(0, len(values) - 1, most).round().astype(int))
     return [values[i] for i in picks]
 
 
-def add_legend(figure: Figure, title: str) -> None:
-    """One legend below all panels, of every label once; none where there is only one."""
-    found: dict[str, Any] = {}
-    for ax in figure.axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    if len(found) < 2:
-        return
-    wide = 0.6 + 0.07 * max(map(len, found))  # inches of an entry
-    columns = max(1, min(len(found), int(figure.get_figwidth() / wide)))
-    figure.legend(
-        list(found.values()),
-        list(found),
-        title=title or None,
-        title_fontsize=8,
-        loc="outside lower center",
-        ncols=columns,
-    )
+def wrap_label(name: Any) -> str:
+    """Break a name into lines between its parts: "sigma" stays with its number."""
+    parts = ", ".join(part.replace(" ", "\xa0") for part in str(name).split(", "))
+    return "\n".join(textwrap.wrap(parts, _NAME_WIDTH)).replace("\xa0", " ") or str(name)

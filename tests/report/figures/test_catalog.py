@@ -9,13 +9,14 @@ from sweep_factory import make_sweep
 
 from ablation.records.schema import RunRecord, Status
 from ablation.records.storage import read_record, write_record
-from ablation.report.figures import charts
-from ablation.report.figures.catalog import CAPTIONS, NAMES, figures
-from ablation.report.figures.style import style
+from ablation.report.figures.catalog import FIGURES
+from ablation.report.figures.detections import find_pictures
+from ablation.report.figures.style import style, wrap_label
 from ablation.report.loading.sweep import load_sweep, load_sweeps
 from ablation.report.statistics import summaries
 from ablation.report.statistics.findings import Findings
 
+NAMES = {spec.name for spec in FIGURES}
 GRID = {"noise.sigma": [0.0, 0.5, 1.0], "seed": [0, 1, 2]}
 LEVELS = {"noise.levels": [["p2"], ["p3"]], **GRID}
 
@@ -32,7 +33,7 @@ def found(tmp_path):
 
 def drawn(findings):
     with style():
-        return dict(figures(findings))
+        return {spec.name: figure for spec in FIGURES if (figure := spec.draw(findings))}
 
 
 def numbers(figure):
@@ -41,8 +42,9 @@ def numbers(figure):
 
 
 def test_a_full_sweep_shows_everything_and_each_figure_has_a_caption(found):
-    assert set(drawn(found(LEVELS, is_full=True))) == set(NAMES) - {"detections"}
-    assert set(NAMES) == set(CAPTIONS)
+    assert set(drawn(found(LEVELS, is_full=True))) == NAMES - {"detections"}
+    assert len(NAMES) == len(FIGURES)
+    assert all(spec.section and spec.title and spec.caption.endswith(".") for spec in FIGURES)
 
 
 def test_a_picture_of_each_cell_shows_the_same_image(found, tmp_path):
@@ -52,7 +54,7 @@ def test_a_picture_of_each_cell_shows_the_same_image(found, tmp_path):
         folder.mkdir()
         for name in ("7.png", "8.png") if "sigma1.0-s0" not in run_id else ("8.png",):
             Image.new("RGB", (40, 20), (0, 0, 0)).save(folder / name)
-    shown = summaries.pictures(findings.sweep, 6)
+    shown = find_pictures(findings.sweep, 6)
     assert [name for name, _ in shown] == ["baseline", "sigma 0.5", "sigma 1"]
     assert {path.name for _, path in shown} == {"8.png"}
     assert [ax.get_title() for ax in drawn(findings)["detections"].axes][:3] == ["baseline", "sigma 0.5", "sigma 1"]
@@ -120,7 +122,7 @@ def test_a_difference_under_test_noise_is_that_of_each_seed_to_its_baseline_unde
 
 
 def test_a_long_name_is_never_broken_between_a_key_and_its_value():
-    folded = charts.wrap_label("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
+    folded = wrap_label("noise gaussian, when train, sigma 0.1155, levels p2").split("\n")
     assert len(folded) > 1
     assert [part.strip() for line in folded for part in line.rstrip(",").split(", ")] == [
         "noise gaussian", "when train", "sigma 0.1155", "levels p2",
@@ -137,8 +139,9 @@ def test_the_matrix_and_the_curves_hold_the_same_means(found):
     assert matrix.loc["baseline", "0.5"] == pytest.approx(clean - 4)
     figures_ = drawn(findings)
     assert numbers(figures_["test_matrix"]) == [round(v, 1) for v in matrix.to_numpy().ravel()]
-    lines = {line.get_label(): line.get_ydata() for line in figures_["test_noise"].axes[0].lines}
-    assert np.allclose(lines["sigma 1"], matrix.loc["sigma 1"])
+    lines = [line.get_ydata() for line in figures_["test_noise"].axes[0].lines]
+    assert np.allclose(lines, matrix)
+    assert [text.get_text() for text in figures_["test_noise"].legends[0].get_texts()] == matrix.index.tolist()
 
 
 def test_a_corruption_starts_at_the_clean_image(found):
@@ -152,9 +155,10 @@ def test_a_corruption_starts_at_the_clean_image(found):
 def test_a_cell_of_the_forest_is_filled_only_when_it_is_claimed(found):
     for seeds, is_claimed in (([0, 1, 2], False), (list(range(8)), True)):
         findings = found({"noise.sigma": [0.0, 0.9, 1.0], "seed": seeds})
-        dot, _ = [line for line in drawn(findings)["differences"].axes[0].lines if line.get_marker() == "o"]
-        assert (dot.get_markerfacecolor() != "white") == is_claimed
-        assert dot.get_xdata()[0] == findings.outcome.compared[0].difference
+        dots = drawn(findings)["differences"].axes[0].collections[-1]
+        assert len(dots.get_offsets()) == 2
+        assert (dots.get_facecolors()[0, 3] == 1) == is_claimed  # opaque
+        assert dots.get_offsets()[0, 0] == findings.outcome.compared[0].difference
 
 
 def test_the_validation_loss_stands_beside_the_training_loss(found):
@@ -177,4 +181,4 @@ def test_sweeps_side_by_side_are_cells_of_their_own(tmp_path):
         make_sweep(tmp_path / name, GRID, is_full=True, base={"schedule.iterations": len(name)})
     both = Findings.of(load_sweeps([tmp_path / "one", tmp_path / "two"]))
     assert summaries.train_by_test(both.sweep).index.tolist()[:2] == ["baseline, sweep one", "sweep one, sigma 0.5"]
-    assert set(drawn(both)) == set(NAMES) - {"levels", "detections"}
+    assert set(drawn(both)) == NAMES - {"levels", "detections"}
