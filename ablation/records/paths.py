@@ -120,11 +120,6 @@ class SweepPaths:
         return self.folder / ".lock"
 
     @property
-    def curves(self) -> Path:
-        """.curves.npz: what readers have parsed of all metrics.jsonl; made anew when it is missing."""
-        return self.folder / ".curves.npz"
-
-    @property
     def report(self) -> Path:
         """The folder of the report."""
         return self.folder / "report"

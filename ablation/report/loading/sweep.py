@@ -209,7 +209,7 @@ def _measured(named: str, metrics: Sequence[str]) -> str:
 
 
 def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
-    curves, torn = read_curves({t: paths.training(t).metrics for t in sorted(trainings)}, paths.curves)
+    curves, torn = read_curves({t: paths.training(t).metrics for t in trainings})
     name = sweep_names([paths.folder])[0]
     problems = []
     for training_id, bad in torn.items():
