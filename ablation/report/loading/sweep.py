@@ -94,16 +94,40 @@ class Sweep:
         return self.runs[self.runs["status"] == Status.COMPLETED.value]
 
     def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
-        """By run_id, the metric on resamples of the test images, shape (B,); and the least number of those images."""
+        """Return by run_id the metric on resamples of the test images, shape (B,), and the least number of images."""
         from ablation.scoring.bootstrap import read_resamples
 
         found: dict[str, tuple[NDArray[np.float64], int]] = {}
         for run_id in self.completed["run_id"].unique():
             for folder in self.folders:
-                if told := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
-                    found[run_id] = told
+                if resamples := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
+                    found[run_id] = resamples
         images = min((count for _, count in found.values()), default=None)
         return {run_id: values for run_id, (values, _) in found.items()}, images
+
+    def ap(self, run_id: str, images: Iterable[Any] | None = None, metric: str | None = None) -> float:
+        """Return AP, or another metric, of one run on some of its test images.
+
+        Args:
+            run_id: A completed run.
+            images: Ids of test images, one counted as often as it occurs; None for each image once.
+            metric: Task and name, such as bbox/AP50; the primary metric by default.
+
+        Returns:
+            Percent; NaN if these images hold no ground truth of that kind.
+
+        Raises:
+            AblationError: An unknown run, image or metric, or the run's matches are missing.
+            RecordError: The file of the matches is damaged.
+        """
+        from ablation.report.loading.matches import score_images
+
+        if run_id not in set(self.completed["run_id"]):
+            raise AblationError(
+                f"{run_id!r} is no completed run of {self.name}. sweep.completed['run_id'] lists the runs with a result."
+            )
+        runs = [SweepPaths(folder).run(run_id) for folder in self.folders]
+        return score_images(next((r for r in runs if r.record.is_file()), runs[0]), metric or self.primary_metric, images)
 
 
 def load_sweep(folder: Path | str) -> Sweep:
