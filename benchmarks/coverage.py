@@ -143,10 +143,11 @@ def aggregate_coverage(repetitions: int) -> Iterator[dict[str, Any]]:
             given = sweep(generator, seeds, 1.0, np.zeros(CELLS))
             shared = bootstrap_interval(given, statistic, resamples=300, seed=seed)
             assert shared is not None
+            together = stratified_bootstrap(given, statistic, resamples=300, seed=seed)
             apart = _drawn_apart(given, statistic, resamples=300, seed=seed)
             error = math.sqrt(seeds / (seeds - 1)) * float(apart.std(ddof=1))
             intervals = {
-                "percentile, seeds shared": _quantiles(stratified_bootstrap(given, statistic, resamples=300, seed=seed)),
+                "percentile, seeds shared": _quantiles(together),
                 "t, seeds shared": shared,
                 "percentile, cells apart": _quantiles(apart),
                 "t, cells apart": _around(float(statistic(given)), float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * error),
