@@ -154,12 +154,6 @@ def is_strength(runs: pd.DataFrame, factor: str) -> bool:
     return factor.startswith("noise.params.") and bool(runs.groupby(SIGMA)[factor].nunique(dropna=False).max() == 1)
 
 
-def spread(values: FloatArray) -> Range | None:
-    """Return the smallest and the largest of the finite values, shape (n,); None below two of them."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) >= 2 else None
-
-
 def estimate(
     runs: pd.DataFrame,
     factors: Sequence[str],
@@ -219,8 +213,8 @@ def baseline_spread(runs: pd.DataFrame, metric: str) -> Range | None:
         runs: Rows of Sweep.runs.
         metric: Column to look at.
     """
-    baseline = runs[runs[SIGMA] == 0].drop_duplicates("run_id")
-    return spread(_values(baseline, metric).to_numpy(dtype=np.float64))
+    values = _values(runs[runs[SIGMA] == 0].drop_duplicates("run_id"), metric).dropna()
+    return (float(values.min()), float(values.max())) if len(values) >= 2 else None
 
 
 def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:

@@ -57,9 +57,9 @@ def test_what_is_unknown_is_refused_with_what_there_is(sweep, run_id):
     with pytest.raises(AblationError, match=r"'none' is no completed run of s. sweep.completed\['run_id'\] lists"):
         sweep.ap("none")
     first = MATCHES.image_ids[0]
-    with pytest.raises(AblationError, match=rf"-7 is no test image of {run_id}. .* 12 images, with ids such as {first}, "):
+    with pytest.raises(AblationError, match=rf"-7 is no test image of {run_id}. .* 12 images, .* {first}, "):
         sweep.ap(run_id, [first, -7])
-    with pytest.raises(AblationError, match=r"segm/AP60 cannot be scored. Unknown metrics \['AP60'\]; there are AP, AP50"):
+    with pytest.raises(AblationError, match=r"segm/AP60 cannot be scored. Unknown metrics \['AP60'\]; there are AP,"):
         sweep.ap(run_id, metric="segm/AP60")
     with pytest.raises(AblationError, match=r"matches-bbox.npz does not exist. Matches are stored for: segm."):
         sweep.ap(run_id, metric="bbox/AP")
