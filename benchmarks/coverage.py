@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy.special import stdtrit
 
-from ablation.report.statistics.aggregate import bootstrap_interval, iqm, stratified_bootstrap
+from ablation.report.statistics.aggregate import Statistic, bootstrap_interval, iqm, mean, stratified_bootstrap
 from ablation.report.statistics.decision import decide
-from ablation.report.statistics.paired import FloatArray, interval, joint_p, sign_flip_p
+from ablation.report.statistics.paired import FloatArray, image_variance, interval, joint_p, sign_flip_p
 from ablation.report.statistics.power import minimum_detectable_effect
 from benchmarks.machine import write_result
 
@@ -79,8 +79,8 @@ def candidates(generator: np.random.Generator, d: FloatArray, resampled: FloatAr
     n, B = resampled.shape
     own = interval(d, resampled, LEVEL)
     assert own is not None
-    mean, tail = float(d.mean()), (1 + LEVEL) / 2
-    seeds, images = own.seed_error**2, own.image_error**2
+    middle, tail = float(d.mean()), (1 + LEVEL) / 2
+    seeds, images = float(d.var(ddof=1)) / n, image_variance(resampled)
     both = float(resampled.mean(axis=0).var(ddof=1))
     total = seeds + images
     degrees = total**2 / (seeds**2 / (n - 1) + images**2 / (B - 1))
@@ -93,19 +93,19 @@ def candidates(generator: np.random.Generator, d: FloatArray, resampled: FloatAr
     # Bootstrap-t: the statistic of each resample is divided by its own error; images have theirs from the data.
     errors = np.sqrt(picked_seeds.var(axis=1, ddof=1) / n + images)
     with np.errstate(divide="ignore", invalid="ignore"):
-        studentised = np.nan_to_num((hierarchical - mean) / errors, nan=0.0, posinf=1e9, neginf=-1e9)
+        studentised = np.nan_to_num((hierarchical - middle) / errors, nan=0.0, posinf=1e9, neginf=-1e9)
     low, high = np.quantile(studentised, [1 - tail, tail], method="inverted_cdf") * math.sqrt(total)
     return {
         "own: each variance its own t": (own.low, own.high),
-        "variance components, Satterthwaite t": _around(mean, float(stdtrit(degrees, tail)) * math.sqrt(total)),
-        "variance components, t of n-1": _around(mean, t * math.sqrt(total)),
-        "the same, interaction counted twice": _around(mean, t * math.sqrt(seeds + both)),
-        "bootstrap-t over seeds and images": (mean - high, mean - low),
+        "variance components, Satterthwaite t": _around(middle, float(stdtrit(degrees, tail)) * math.sqrt(total)),
+        "variance components, t of n-1": _around(middle, t * math.sqrt(total)),
+        "the same, interaction counted twice": _around(middle, t * math.sqrt(seeds + both)),
+        "bootstrap-t over seeds and images": (middle - high, middle - low),
         "hierarchical percentile": _quantiles(hierarchical),
         "hierarchical percentile, seeds widened": _quantiles(widened),
         "percentile over seeds": _quantiles(picked_seeds.mean(axis=1)),
-        "t over seeds": _around(mean, t * own.seed_error),
-        "images alone": _around(mean, float(stdtrit(B - 1, tail)) * math.sqrt(both)),
+        "t over seeds": _around(middle, t * math.sqrt(seeds)),
+        "images alone": _around(middle, float(stdtrit(B - 1, tail)) * math.sqrt(both)),
     }
 
 
@@ -141,13 +141,19 @@ def aggregate_coverage(repetitions: int) -> Iterator[dict[str, Any]]:
         hits: dict[str, int] = {}
         for seed in range(repetitions):
             given = sweep(generator, seeds, 1.0, np.zeros(CELLS))
-            for shared in (True, False):
-                drawn = stratified_bootstrap(given, statistic, resamples=300, shared_seeds=shared, seed=seed)
-                ends = bootstrap_interval(given, statistic, resamples=300, shared_seeds=shared, seed=seed)
-                assert ends is not None
-                how = "seeds shared" if shared else "cells apart"
-                for method, (low, high) in ((f"percentile, {how}", _quantiles(drawn)), (f"t, {how}", ends)):
-                    hits[method] = hits.get(method, 0) + (low <= 0 <= high)
+            shared = bootstrap_interval(given, statistic, resamples=300, seed=seed)
+            assert shared is not None
+            together = stratified_bootstrap(given, statistic, resamples=300, seed=seed)
+            apart = _drawn_apart(given, statistic, resamples=300, seed=seed)
+            error = math.sqrt(seeds / (seeds - 1)) * float(apart.std(ddof=1))
+            intervals = {
+                "percentile, seeds shared": _quantiles(together),
+                "t, seeds shared": shared,
+                "percentile, cells apart": _quantiles(apart),
+                "t, cells apart": _around(float(statistic(given)), float(stdtrit(seeds - 1, (1 + LEVEL) / 2)) * error),
+            }
+            for method, (low, high) in intervals.items():
+                hits[method] = hits.get(method, 0) + (low <= 0 <= high)
         for method, hit in hits.items():
             coverage = 100 * hit / repetitions
             yield {
@@ -292,7 +298,14 @@ def image_errors(repetitions: int) -> Iterator[dict[str, Any]]:
 
 
 _KINDS = {"mean, normal": False, "ratio, skewed": True}
-_STATISTICS: dict[str, Callable[[FloatArray], float]] = {"mean": lambda x: float(x.mean()), "iqm": iqm}
+_STATISTICS: dict[str, Statistic] = {"mean": mean, "iqm": iqm}
+
+
+def _drawn_apart(scores: FloatArray, statistic: Statistic, resamples: int, seed: int) -> FloatArray:
+    """The stratified bootstrap as in its paper: each cell draws seeds of its own."""
+    cells, seeds = scores.shape
+    columns = np.random.default_rng(seed).integers(seeds, size=(resamples, cells, seeds))
+    return statistic(scores[np.arange(cells)[:, None], columns])
 
 
 def _decide(differences: FloatArray) -> Any:

@@ -48,7 +48,7 @@ def build(folder: Path) -> tuple[float, float]:
 
 _BUILD = """
 import resource, sys
-from ablation.report import main
+from ablation.report.__main__ import main
 main([sys.argv[1]])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

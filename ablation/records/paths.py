@@ -73,7 +73,6 @@ class SweepPaths(_Folder):
     sweep = _Entry("sweep.json")  # the commands given
     cells = _Entry("cells.jsonl")  # all cells that were ever requested
     lock = _Entry(".lock")  # held while the sweep's own files are rewritten
-    curves = _Entry(".curves.npz")  # cache of all parsed metrics.jsonl; rebuilt when it is missing
     report = _Entry("report")
     layout = _Entry("layout")  # what TensorBoard must know of the sweep as a whole
 

@@ -42,11 +42,13 @@ def test_intervals_cover_the_images_where_every_run_has_resamples(tmp_path, seed
     for cell in cells:
         values = 38 + shared + 0.1 * of_noise * (cell.sigma > 0)
         np.savez(paths.run(cell.run_id).resamples, images=50, **{"segm/AP": values})
-    (interval,) = [
-        e.difference_interval for e in Findings.of(load_sweep(paths.folder)).outcome.estimates if e.difference_interval
-    ]
+    (one,) = [e for e in Findings.of(load_sweep(paths.folder)).outcome.estimates if e.difference_interval]
+    interval = one.difference_interval
     assert interval.covers == covers
-    assert interval.image_error == pytest.approx(0.1, rel=0.1)
+    # The images' share of the half-width: a standard error of 0.1, with t of 49 degrees of freedom.
+    of_seeds = 4.3027 * one.sd / 3**0.5 if len(seeds) > 1 else 0.0
+    half = (interval.high - interval.low) / 2
+    assert (half**2 - of_seeds**2) ** 0.5 == pytest.approx(2.0096 * 0.1, rel=0.1)
     paths.run(cells[0].run_id).resamples.unlink()
     without = [e.difference_interval for e in Findings.of(load_sweep(paths.folder)).outcome.estimates]
     assert {i.covers for i in without if i} == ({"seeds"} if len(seeds) > 1 else set())

@@ -9,21 +9,23 @@ from typing import Any
 
 from ablation.records.cells import Cell
 
-# Written by the plan beside the keys that can be set.
+# Keys that the plan adds to a configuration; nobody can set them.
 _DERIVED = ("dataset.content", "model.content")
-# What Hydra reads as a text without quotes, and what of it would be another type.
+# Texts that Hydra reads without quotes, except for those that it takes for another type.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _OTHER = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 
 
 def rerun_command(cell: Cell, sweep_name: str) -> str:
-    """A line for a shell that asks for this one cell, with every key of its configuration; paths as they were given.
+    """Return a shell command for this one cell, with every key of its configuration and paths as they were given.
 
-    sweep_name: the sweep into which it goes; where the run is completed there, nothing is left to do.
+    Args:
+        cell: The cell.
+        sweep_name: Sweep that the command adds to; if the run is completed there, nothing is left to do.
     """
     settings = {key: value for key, value in cell.config.items() if key not in _DERIVED}
     groups = {key: value for key, value in settings.items() if "." not in key and key != "seed"}
-    # The groups first: an option brings keys that the others then set. ++ also sets what an option does not have.
+    # Groups come first, because they bring keys that the others then set. ++ also sets keys that a group lacks.
     words = [f"{key}={hydra_value(value)}" for key, value in groups.items() if value != "None"]
     words += [f"++{key}={hydra_value(value)}" for key, value in settings.items() if key not in groups]
     words.append(f"sweep.name={hydra_value(sweep_name)}")
@@ -31,7 +33,7 @@ def rerun_command(cell: Cell, sweep_name: str) -> str:
 
 
 def hydra_value(value: Any) -> str:
-    """A value as Hydra's grammar of overrides reads it back, with its type."""
+    """Format a value so that Hydra's override grammar reads it back with its type."""
     match value:
         case None:
             return "null"

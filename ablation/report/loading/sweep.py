@@ -1,4 +1,4 @@
-"""A sweep folder as long-form tables: one row per asked-for cell, one per point of a curve, one per noised level."""
+"""Sweep folders as long-form frames: one row per cell, per point of a curve, per noised level."""
 
 from __future__ import annotations
 
@@ -27,30 +27,36 @@ from ablation.report.loading.rerun import rerun_command
 FALLBACKS = ("segm/AP", "bbox/AP")
 
 _FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
-_PERSONAL = ("pid", "host")  # they say where a run ran, not with what
+_PERSONAL = ("pid", "host")  # where a run ran, not with what
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Everything that one sweep, or several side by side, holds on disk.
+    """Records of one sweep, or of several side by side.
 
-    runs: one row per cell, sorted by factors and seed; run_id, training_id, status, seed, noise.sigma, one column
-        per factor, one per metric (percent; NaN where there is none). Cells that share a run repeat its numbers.
-    curves: training_id, iteration (counted from 0), metric, value; one row per logged number.
-    grid: run_id, test_type, test_sigma, test_levels, draw, metric, value (percent); one row per metric of each cell of
-        the noise grid under which a run was evaluated.
-    levels: phase (train or eval), id (of the training or the run), level, calls, sigma (realised), snr_db (dB).
-    corruptions: run_id, corruption, severity, metric, value (percent), one row per metric on images corrupted so.
-    error_shift: run_id, task, kind, value (points of AP50), TIDE's.
-    cost: phase, id, seconds, peak_memory (MiB), iteration_seconds (median), one row per completed training and run.
-    factors: the swept keys except seed, as typed, noise.sigma last; a `sweep` comes first where several folders are
-        compared.
-    metrics: the metric columns. primary_metric: the one the answer is about; named_metric: the one that the
-        configuration names, which differs when no run measured it.
-    failures: the runs that ended without a result; remarks: notes on results that exist.
-    refusals: cells of the last command that cannot run, with the reason; their factors stand in its first words.
-    commands: what was typed; reruns: by run_id the command that asks for this one run; data: what was found out about
-        the last command's files; versions: what ran it, every distinct value by name.
+    Attributes:
+        folders: Of the sweeps.
+        runs: One row per cell, sorted by factors and seed: run_id, training_id, status, seed, noise.sigma, one column
+            per factor, one per metric (percent; NaN without a value). Cells that share a run repeat its numbers.
+        curves: One row per logged number: training_id, iteration (counted from 0), metric, value.
+        levels: One row per noised level: phase (train or eval), id (of the training or the run), level, calls, sigma
+            (realised), snr_db (dB).
+        grid: One row per metric and cell of a run's noise grid: run_id, test_type, test_sigma, test_levels, draw,
+            metric, value (percent).
+        corruptions: One row per metric and corruption: run_id, corruption, severity, metric, value (percent).
+        error_shift: TIDE's kinds of error: run_id, task, kind, value (points of AP50).
+        cost: One row per completed training and run: phase, id, seconds, peak_memory (MiB), iteration_seconds (median).
+        factors: Swept keys except seed, as typed, noise.sigma last; `sweep` comes first if there are several folders.
+        metrics: Columns of runs that are metrics.
+        primary_metric: The metric that the report's answer is about.
+        named_metric: The one that the configuration names, which differs if no run measured it.
+        failures: Runs that ended without a result.
+        remarks: Notes on results that exist.
+        refusals: Cells of the last command that cannot run: their factors, then the reason.
+        commands: As typed.
+        reruns: By run_id the command that repeats this one run.
+        data: Findings about the files of the last command.
+        versions: By name of a package or device all its values in the records.
     """
 
     folders: tuple[Path, ...]
@@ -75,132 +81,162 @@ class Sweep:
 
     @property
     def folder(self) -> Path:
-        """The first folder; reports go below it."""
+        """First folder; the report goes below it."""
         return self.folders[0]
 
     @property
     def name(self) -> str:
-        """The folders' names, joined by a plus."""
+        """Names of the folders, joined by a plus."""
         return " + ".join(sweep_names(self.folders))
 
     @cached_property
     def varied(self) -> tuple[str, ...]:
-        """The factors that take more than one value; the others say nothing about a difference."""
+        """Factors that take more than one value; the others explain no difference."""
         return tuple(f for f in self.factors if self.runs[f].map(str).nunique() > 1)
 
     @property
     def completed(self) -> pd.DataFrame:
-        """The rows of runs that have a result."""
+        """Rows of the runs that have a result."""
         return self.runs[self.runs["status"] == Status.COMPLETED.value]
 
     def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
-        """By run_id, the metric on resamples of the test images, shape (B,); and the least number of those images."""
+        """Return by run_id the metric on resamples of the test images, shape (B,), and the least number of images."""
         from ablation.scoring.bootstrap import read_resamples
 
         found: dict[str, tuple[NDArray[np.float64], int]] = {}
         for run_id in self.completed["run_id"].unique():
             for folder in self.folders:
-                if told := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
-                    found[run_id] = told
+                if resamples := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
+                    found[run_id] = resamples
         images = min((count for _, count in found.values()), default=None)
         return {run_id: values for run_id, (values, _) in found.items()}, images
+
+    def ap(self, run_id: str, images: Iterable[Any] | None = None, metric: str | None = None) -> float:
+        """Return AP, or another metric, of one run on some of its test images.
+
+        Args:
+            run_id: A completed run.
+            images: Ids of test images, one counted as often as it occurs; None for each image once.
+            metric: Task and name, such as bbox/AP50; the primary metric by default.
+
+        Returns:
+            Percent; NaN if these images hold no ground truth of that kind.
+
+        Raises:
+            AblationError: An unknown run, image or metric, or the run's matches are missing.
+            RecordError: The file of the matches is damaged.
+        """
+        from ablation.report.loading.matches import score_images
+
+        if run_id not in set(self.completed["run_id"]):
+            raise AblationError(
+                f"{run_id!r} is no completed run of {self.name}. sweep.completed['run_id'] lists runs with a result."
+            )
+        runs = (SweepPaths(folder).run(run_id) for folder in self.folders)
+        run = next(run for run in runs if run.record.is_file())
+        return score_images(run, metric or self.primary_metric, images)
 
 
 def load_sweep(folder: Path | str) -> Sweep:
     """Read one sweep folder, finished or not.
 
     Raises:
-        AblationError: the folder is no sweep.
+        AblationError: The folder is no sweep.
     """
-    paths = SweepPaths(Path(folder))
-    cells = _cells(paths)
-    return _loaded(paths, cells, swept(cells))
+    return load_sweeps([folder])
 
 
 def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
-    """Read several sweep folders as one, with a first factor `sweep`; a single folder is as from load_sweep.
+    """Read several sweep folders as one, with `sweep` as first factor; a single folder as load_sweep does.
 
     Raises:
-        AblationError: one of the folders is no sweep, or none is given.
+        AblationError: One of the folders is no sweep, or none is given.
     """
     if not folders:
         raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
-    every = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
-    factors = tuple(sorted({f for cells in every.values() for f in swept(cells)}, key=precedence))
-    parts = [_loaded(paths, cells, factors) for paths, cells in every.items()]
-    return parts[0] if len(parts) == 1 else _joined(parts)
+    sweeps = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
+    factors = tuple(sorted({f for cells in sweeps.values() for f in swept(cells)}, key=precedence))
+    parts = [_load(paths, cells, factors) for paths, cells in sweeps.items()]
+    return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _loaded(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
-    shelf = RecordIndex(paths, cells)
-    metrics = tuple(dict.fromkeys(m for run in shelf.completed for m in run.metrics))
+def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
+    index = RecordIndex(paths, cells)
+    metrics = tuple(dict.fromkeys(m for run in index.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
-    curves, torn = _curves(paths, shelf.trainings)
+    curves, bad_lines = read_curves({t: paths.training(t).metrics for t in index.trainings})
+    gaps = tuple(
+        Problem(
+            sweep_names([paths.folder])[0],
+            training_id,
+            "",
+            f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps.",
+            log=below(str(paths.training(training_id).metrics), paths.folder),
+        )
+        for training_id, bad in bad_lines.items()
+    )
     return Sweep(
         folders=(paths.folder,),
-        runs=_sorted(_runs(cells, shelf, factors, metrics), factors),
+        runs=_runs(cells, index, factors, metrics),
         curves=curves,
-        levels=frames.levels(shelf),
-        grid=frames.grid(shelf),
-        corruptions=frames.corruptions(shelf),
-        error_shift=frames.error_shift(shelf),
-        cost=frames.cost(shelf, curves),
+        levels=frames.levels(index),
+        grid=frames.grid(index),
+        corruptions=frames.corruptions(index),
+        error_shift=frames.error_shift(index),
+        cost=frames.cost(index, curves),
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(named, metrics),
         named_metric=named,
-        failures=shelf.failures,
-        remarks=shelf.remarks + torn,
+        failures=index.failures,
+        remarks=index.remarks + gaps,
         refusals=history.refusals(paths.sweep),
         commands=history.commands(paths.sweep),
         reruns={cell.run_id: rerun_command(cell, paths.folder.resolve().name) for cell in cells},
         data=history.data(paths.sweep),
-        versions=_versions(shelf.environments),
+        versions=_versions(item for record in index.records for item in record.environment.items()),
     )
 
 
 def _cells(paths: SweepPaths) -> list[Cell]:
     folder = paths.folder
     if not paths.cells.is_file():
-        what = "holds no cells.jsonl" if folder.is_dir() else "is no folder"
+        reason = "holds no cells.jsonl" if folder.is_dir() else "is no folder"
         near = sorted(f.parent.name for f in folder.parent.glob("*/cells.jsonl"))
         there = f"Sweeps beside it: {', '.join(near)}." if near else f"There is no sweep in {folder.parent}."
-        raise AblationError(f"{folder} is no sweep: it {what}. {there} Give the folder of a sweep, or start one first.")
+        raise AblationError(
+            f"{folder} is no sweep: it {reason}. {there} Give the folder of a sweep, or start one first."
+        )
     cells = read_cells(paths.cells)
     if not cells:
-        raise AblationError(f"{paths.cells} is empty: nothing was asked of this sweep. Repeat its command.")
+        raise AblationError(f"{paths.cells} is empty: no cell was requested. Repeat the command of the sweep.")
     return cells
 
 
-def _runs(cells: Sequence[Cell], shelf: RecordIndex, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
+def _runs(cells: Sequence[Cell], index: RecordIndex, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
     rows = [
         {
             "run_id": cell.run_id,
             "training_id": cell.training_id,
-            "status": shelf.status(cell.run_id),
+            "status": index.status(cell.run_id),
             "seed": int(cell.config.get("seed", 0)),
             **{factor: value_of(cell, factor) for factor in factors},
             SIGMA: math.nan if cell.sigma is None else cell.sigma,
-            **{metric: shelf.metrics(cell.run_id).get(metric) for metric in metrics},
+            **{metric: index.metrics(cell.run_id).get(metric) for metric in metrics},
         }
         for cell in cells
     ]
-    table = pd.DataFrame(rows)
-    return table.astype(dict.fromkeys(metrics, float))
-
-
-def _sorted(runs: pd.DataFrame, factors: Sequence[str]) -> pd.DataFrame:
-    """Numbers by size, then texts in the order in which they were first asked for; ties stay as asked."""
+    runs = pd.DataFrame(rows).astype(dict.fromkeys(metrics, float))
     keys = pd.DataFrame({name: _ranks(runs[name]) for name in (*factors, "seed")})
     return runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
 
 
 def _ranks(values: pd.Series[Any]) -> list[int]:
+    """Rank numbers by size, then texts in the order in which they were first requested."""
     # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
     keys = [math.inf if isinstance(v, float) and math.isnan(v) else v for v in values]
-    seen = list(dict.fromkeys(keys))
-    numbers = sorted(v for v in seen if not isinstance(v, str))
-    rank = {v: i for i, v in enumerate([*numbers, *(v for v in seen if isinstance(v, str))])}
+    order = sorted(dict.fromkeys(keys), key=lambda v: (1, 0) if isinstance(v, str) else (0, v))
+    rank = {v: i for i, v in enumerate(order)}
     return [rank[v] for v in keys]
 
 
@@ -208,27 +244,15 @@ def _measured(named: str, metrics: Sequence[str]) -> str:
     return next((m for m in (named, *FALLBACKS) if m in metrics), named)
 
 
-def _curves(paths: SweepPaths, trainings: Iterable[str]) -> tuple[pd.DataFrame, tuple[Problem, ...]]:
-    curves, torn = read_curves({t: paths.training(t).metrics for t in sorted(trainings)}, paths.curves)
-    name = sweep_names([paths.folder])[0]
-    problems = []
-    for training_id, bad in torn.items():
-        reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
-        log = below(str(paths.training(training_id).metrics), paths.folder)
-        problems.append(Problem(name, training_id, "", reason, "", log))
-    return curves, tuple(problems)
-
-
-def _versions(environments: Iterable[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, dict[str, None]] = {}
-    for environment in environments:
-        for name, value in environment.items():
-            if name not in _PERSONAL:
-                found.setdefault(name, {})[str(format_factor(value))] = None
+def _versions(items: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, set[str]] = {}
+    for name, value in items:
+        if name not in _PERSONAL:
+            found.setdefault(name, set()).add(str(format_factor(value)))
     return {name: tuple(sorted(values)) for name, values in found.items()}
 
 
-def _joined(parts: Sequence[Sweep]) -> Sweep:
+def _join(parts: Sequence[Sweep]) -> Sweep:
     names = sweep_names([part.folder for part in parts])
     factors = ("sweep", *parts[0].factors)
     metrics = tuple(dict.fromkeys(m for part in parts for m in part.metrics))
@@ -247,8 +271,8 @@ def _joined(parts: Sequence[Sweep]) -> Sweep:
         refusals=tuple(f"{n}: {r}" for p, n in zip(parts, names, strict=True) for r in p.refusals),
         commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
         reruns={run_id: command for p in parts for run_id, command in p.reruns.items()},
-        data=tuple(dict.fromkeys(told for p in parts for told in p.data)),
-        versions=_versions({k: v} for p in parts for k, values in p.versions.items() for v in values),
+        data=tuple(dict.fromkeys(finding for p in parts for finding in p.data)),
+        versions=_versions((name, v) for p in parts for name, values in p.versions.items() for v in values),
     )
 
 

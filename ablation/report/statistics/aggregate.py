@@ -11,64 +11,97 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Statistic = Callable[[FloatArray], FloatArray]  # of scores (..., cells, seeds) to (...)
 
 
-def iqm(scores: FloatArray) -> float:
-    """Interquartile mean: the mean of the middle half of all scores, a quarter (rounded down) cut at each end.
+def mean(scores: FloatArray) -> FloatArray:
+    """Return the mean over the last two axes, cells and seeds."""
+    return np.asarray(scores.mean(axis=(-2, -1)))
 
-    scores: any shape, at least four, finite.
+
+def iqm(scores: FloatArray) -> FloatArray:
+    """Return the interquartile mean: that of the middle half, a quarter (rounded down) cut at each end.
+
+    Args:
+        scores: Shape (..., cells, seeds), finite, at least four in the last two axes.
+
+    Returns:
+        Shape (...).
 
     Raises:
-        ValueError: fewer than four scores, of which a quarter cannot be cut, or NaN among them.
+        ValueError: Fewer than four scores, of which a quarter cannot be cut, or NaN among them.
     """
-    ordered = np.sort(np.asarray(scores, dtype=np.float64), axis=None)
-    if len(ordered) < 4:
-        raise ValueError(f"The interquartile mean needs at least 4 scores, got {len(ordered)}.")
-    _check_finite(ordered)
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+    from scipy.stats import trim_mean
+
+    scores = _finite(scores)
+    together = scores.reshape(*scores.shape[:-2], -1)
+    if together.shape[-1] < 4:
+        raise ValueError(f"The interquartile mean needs at least 4 scores, got {together.shape[-1]}.")
+    return np.asarray(trim_mean(together, 0.25, axis=-1))
+
+
+def probability_of_improvement(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return P(x > y) + P(x = y)/2 for a random run of each, averaged over the cells.
+
+    This is the Mann-Whitney statistic divided by its maximum.
+
+    Args:
+        x: Shape (..., cells, seeds), finite.
+        y: Shape (cells, other seeds), finite.
+
+    Returns:
+        Shape (...), from 0 to 1.
+
+    Raises:
+        ValueError: Different numbers of cells, or NaN.
+    """
+    x, y = _finite(x), _finite(y)
+    if x.shape[-2] != len(y):
+        raise ValueError(f"x and y must have the same cells, got {x.shape[-2]} and {len(y)}.")
+    difference = x[..., None] - y[:, None, :]
+    return np.asarray(((difference > 0) + 0.5 * (difference == 0)).mean(axis=(-3, -2, -1)))
 
 
 def stratified_bootstrap(
-    scores: FloatArray,
-    statistic: Callable[[FloatArray], float],
-    *,
-    resamples: int = 2000,
-    shared_seeds: bool = True,
-    seed: int = 0,
+    scores: FloatArray, statistic: Statistic, *, resamples: int = 2000, seed: int = 0
 ) -> FloatArray:
-    """The statistic on resamples of the seeds within every cell, shape (resamples,).
+    """Return the statistic on resamples of the seeds.
 
-    scores: shape (cells, seeds), finite. statistic: of an array of this shape.
-    shared_seeds: whether a column is one seed in all cells, as for differences to one baseline: the cells then keep
-        their common draw of seeds. False draws anew in each cell, as the paper does for independent runs.
+    All cells keep their common draw of seeds, because they share a baseline. The paper draws anew in each cell.
+
+    Args:
+        scores: Shape (cells, seeds), finite.
+        statistic: Maps shape (..., cells, seeds) to (...).
+        resamples: How many to draw.
+        seed: Of the generator.
+
+    Returns:
+        Shape (resamples,).
 
     Raises:
-        ValueError: NaN among the scores; leave the cell out and say so.
+        ValueError: NaN among the scores.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    _check_finite(scores)
+    scores = _finite(scores)
     cells, seeds = scores.shape
-    drawn = np.random.default_rng(seed).integers(seeds, size=(resamples, 1 if shared_seeds else cells, seeds))
-    rows = np.arange(cells)[:, None]
-    return np.array([statistic(scores[rows, columns]) for columns in drawn], dtype=np.float64)
+    columns = np.random.default_rng(seed).integers(seeds, size=(resamples, 1, seeds))
+    return statistic(scores[np.arange(cells)[:, None], columns])
 
 
 def bootstrap_interval(
-    scores: FloatArray,
-    statistic: Callable[[FloatArray], float],
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-    shared_seeds: bool = True,
-    seed: int = 0,
+    scores: FloatArray, statistic: Statistic, *, level: float = 0.95, resamples: int = 2000, seed: int = 0
 ) -> tuple[float, float] | None:
-    """Both ends of an interval of the statistic over seeds, from the stratified bootstrap; None below two seeds.
+    """Return both ends of an interval of the statistic over seeds; None below two seeds.
 
-    statistic ± t·sqrt(n/(n-1))·sd of the bootstrap, t of n-1 degrees: the percentiles that the paper takes are too
-    narrow with few seeds, for resampling n values loses the share 1/n of their variance, and has no t in it.
+    They are statistic ± t·sqrt(n/(n-1))·sd of the stratified bootstrap, with t of n-1 degrees of freedom. The
+    percentiles that the paper takes are too narrow with few seeds: resampling n values loses the share 1/n of their
+    variance, and has no t in it.
 
-    Arguments as stratified_bootstrap.
+    Args:
+        scores: Shape (cells, seeds), finite.
+        statistic: Maps shape (..., cells, seeds) to (...).
+        level: Nominal coverage.
+        resamples: How many to draw.
+        seed: Of the generator.
     """
     from scipy.special import stdtrit
 
@@ -76,29 +109,14 @@ def bootstrap_interval(
     seeds = scores.shape[1]
     if seeds < 2:
         return None
-    drawn = stratified_bootstrap(scores, statistic, resamples=resamples, shared_seeds=shared_seeds, seed=seed)
-    error = math.sqrt(seeds / (seeds - 1)) * float(drawn.std(ddof=1))
-    middle, half = statistic(scores), float(stdtrit(seeds - 1, (1 + level) / 2)) * error
+    values = stratified_bootstrap(scores, statistic, resamples=resamples, seed=seed)
+    error = math.sqrt(seeds / (seeds - 1)) * float(values.std(ddof=1))
+    middle, half = float(statistic(scores)), float(stdtrit(seeds - 1, (1 + level) / 2)) * error
     return middle - half, middle + half
 
 
-def probability_of_improvement(x: FloatArray, y: FloatArray) -> float:
-    """P(x > y) + P(x = y)/2 for a random run of each, mean over the cells: the Mann-Whitney statistic over its maximum.
-
-    x: shape (cells, seeds), y: shape (cells, other seeds), finite.
-
-    Raises:
-        ValueError: different numbers of cells, or NaN.
-    """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    if len(x) != len(y):
-        raise ValueError(f"x and y must have the same cells, got {len(x)} and {len(y)}.")
-    _check_finite(x)
-    _check_finite(y)
-    difference = x[:, :, None] - y[:, None, :]
-    return float(((difference > 0) + 0.5 * (difference == 0)).mean())
-
-
-def _check_finite(scores: FloatArray) -> None:
+def _finite(scores: FloatArray) -> FloatArray:
+    scores = np.asarray(scores, dtype=np.float64)
     if not np.isfinite(scores).all():
         raise ValueError("Missing scores (NaN) cannot be aggregated; leave out their cells and say so.")
+    return scores

@@ -1,4 +1,4 @@
-"""What the runs say: means over seeds, seed-paired differences to the baseline, and which of them the rule claims.
+"""Means over seeds, seed-paired differences to the baseline, and which of them the rule claims.
 
 The unit of analysis is the difference between a run and the baseline of the same seed (sigma 0), which cancels
 what the seed decides: initial weights and data order. docs/statistics.md says how intervals and claims are made.
@@ -16,7 +16,7 @@ import pandas as pd
 
 from ablation.records.schema import Status
 from ablation.report.loading.factors import SIGMA, is_noise
-from ablation.report.statistics.aggregate import bootstrap_interval, iqm, probability_of_improvement
+from ablation.report.statistics.aggregate import bootstrap_interval, iqm, mean, probability_of_improvement
 from ablation.report.statistics.decision import Decision, Verdict, decide
 from ablation.report.statistics.paired import FloatArray, MeanInterval, interval, sign_flip_p
 
@@ -28,13 +28,20 @@ _Table = Mapping[str, Sequence[Any]]  # columns by name
 
 @dataclass(frozen=True)
 class Estimate:
-    """One cell group, all its seeds taken together.
+    """One metric of all seeds of one combination of factors.
 
-    factors: the group. sigma: of its first cell, NaN where only measured. asked: cells asked for; n: seeds with a
-    value. value: mean over the n seeds (percent for AP), None when n is 0; interval: of this mean over seeds, None
-    below two. differences: seed -> value minus that of the baseline, by rising seed; none for the baseline itself.
-    difference_interval: of their mean, None where nothing can be covered. verdict: of the joint rule, None where it
-    was not asked: for the baseline, and for all metrics but the primary one.
+    Attributes:
+        factors: The combination.
+        metric: By detectron2's name.
+        sigma: Of the first cell; NaN if it is only measured.
+        asked: Number of seeds that were requested.
+        n: Number of seeds that have a value.
+        value: Mean over these seeds (percent for AP); None without any.
+        interval: Of this mean, over seeds; None below two.
+        differences: By rising seed the value minus that of the baseline; empty for the baseline itself.
+        difference_interval: Of their mean; None if neither seeds nor images can be covered.
+        is_baseline: True at sigma 0.
+        verdict: Of the joint rule; None for the baseline and for all metrics but the primary one.
     """
 
     factors: Mapping[str, Any]
@@ -51,7 +58,7 @@ class Estimate:
 
     @property
     def pairs(self) -> int:
-        """Seeds that have a baseline, too."""
+        """Number of seeds that have a baseline, too."""
         return len(self.differences)
 
     @property
@@ -74,7 +81,7 @@ class TestResults:
 
     @property
     def compared(self) -> tuple[Estimate, ...]:
-        """The cells with noise that have a difference: those that the rule was asked about, in its order."""
+        """The cells with noise that have a difference, in the order of the decision's cells."""
         return tuple(e for e in self.estimates if e.pairs)
 
     @property
@@ -86,14 +93,19 @@ class TestResults:
 
 
 def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> TestResults:
-    """Ask the joint rule about all cells of the primary metric that have a difference.
+    """Apply the joint rule to all cells of the primary metric that have a difference.
 
-    strengths: factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
+    Args:
+        estimates: Of the primary metric.
+        strengths: Factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
     """
     cells = [e for e in estimates if e.pairs]
     seeds = sorted({seed for e in cells for seed in e.differences})
     rows = np.array([[e.differences.get(seed, math.nan) for seed in seeds] for e in cells], dtype=np.float64)
-    families = [_family(e, {SIGMA, *strengths}) for e in cells]
+    families = [
+        ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in (SIGMA, *strengths))
+        for e in cells
+    ]
     decision = decide(rows.reshape(len(cells), len(seeds)), [e.sigma for e in cells], families)
     verdicts = iter(decision.cells)
     return TestResults(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
@@ -101,7 +113,12 @@ def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Tes
 
 @dataclass(frozen=True)
 class AggregateEstimate:
-    """All cells with noise as one. rows: what, value, both ends of its 95 % interval over seeds, how it is written."""
+    """All cells with noise taken together.
+
+    Attributes:
+        cells, seeds: How many.
+        rows: Name, value, both ends of its 95 % interval over seeds, and format specification.
+    """
 
     cells: int
     seeds: int
@@ -109,40 +126,32 @@ class AggregateEstimate:
 
 
 def aggregate_estimates(outcome: TestResults) -> AggregateEstimate | None:
-    """Mean, IQM and probability of improvement over all cells with noise, of the seeds that all of them have.
+    """Return mean, IQM and probability of improvement of all cells with noise, over the seeds that all of them have.
 
-    None below two cells, two seeds or four scores, of which there is no interquartile mean.
+    None below two cells or two seeds.
     """
     seeds = sorted(set.intersection(*(set(e.differences) for e in outcome.compared))) if outcome.compared else []
     if len(outcome.compared) < 2 or len(seeds) < 2:
         return None
     scores = np.array([[e.differences[seed] for seed in seeds] for e in outcome.compared])
 
-    def improvement(differences: FloatArray) -> float:
-        return probability_of_improvement(differences, np.zeros((len(differences), 1)))
-
+    none = np.zeros((len(scores), 1))
     rows = []
     for name, statistic, form, limits in (
-        ("mean", np.mean, "+.1f", (-math.inf, math.inf)),
+        ("mean", mean, "+.1f", (-math.inf, math.inf)),
         ("IQM", iqm, "+.1f", (-math.inf, math.inf)),
-        ("probability of improvement", improvement, ".2f", (0.0, 1.0)),
+        ("probability of improvement", lambda x: probability_of_improvement(x, none), ".2f", (0.0, 1.0)),
     ):
         ends = bootstrap_interval(scores, statistic)
-        assert ends is not None  # of two seeds at least
+        assert ends is not None  # there are two seeds at least
         low, high = (min(max(end, limits[0]), limits[1]) for end in ends)
         rows.append((name, float(statistic(scores)), low, high, form))
     return AggregateEstimate(len(scores), len(seeds), tuple(rows))
 
 
 def is_strength(runs: pd.DataFrame, factor: str) -> bool:
-    """Whether the factor is a type's own name for its sigma: one value of it for each sigma."""
+    """Return True if the factor is a noise type's own name for its sigma: one value for each sigma."""
     return factor.startswith("noise.params.") and bool(runs.groupby(SIGMA)[factor].nunique(dropna=False).max() == 1)
-
-
-def spread(values: FloatArray) -> Range | None:
-    """Smallest and largest of the finite values, shape (S,); None below two of them."""
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) >= 2 else None
 
 
 def estimate(
@@ -152,23 +161,29 @@ def estimate(
     resampled: Resamples | None = None,
     images: int | None = None,
 ) -> list[Estimate]:
-    """One estimate per combination of factors, in the order of the rows; also for those without a result.
+    """Return one estimate for each combination of factors, in the order of the rows, with or without a result.
 
-    runs: as Sweep.runs. The baseline of a cell has its seed, its factors outside `noise` and sigma 0: what else
-    noise.* says has no meaning at sigma 0, and all such cells share a run.
-    resampled: by run_id the metric on bootstrap resamples of the test images, shape (B,), the same resamples for all
-    runs. Intervals of cells whose runs all have it cover the choice of test images, too. images: how many those are.
+    The baseline of a cell has its seed, its factors outside `noise` and sigma 0: the other keys of the noise have no
+    meaning there, and all such cells share a run.
+
+    Args:
+        runs: As Sweep.runs.
+        factors: Columns that tell the cells apart.
+        metric: Column to estimate.
+        resampled: By run_id the metric on bootstrap resamples of the test images, shape (B,), the same resamples for
+            all runs. Intervals of cells whose runs all have them cover the choice of test images, too.
+        images: Number of test images.
     """
     # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
     table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id"))}
     values = _values(runs, metric).tolist()
     settings = [f for f in factors if not is_noise(f)]
     quiet = [i for i, sigma in enumerate(table[SIGMA]) if sigma == 0]
-    baselines = {key: _by_seed(table, values, where) for key, where in _groups(table, settings, quiet).items()}
+    baselines = {key: _by_seed(table, values, rows) for key, rows in _groups(table, settings, quiet).items()}
     estimates = []
-    for where in _groups(table, factors, range(len(runs))).values():
-        first = where[0]
-        own = _by_seed(table, values, where)
+    for rows in _groups(table, factors, range(len(runs))).values():
+        first = rows[0]
+        own = _by_seed(table, values, rows)
         baseline = {} if table[SIGMA][first] == 0 else baselines.get(_key(table, settings, first), {})
         pairs = {seed: (own[seed], baseline[seed]) for seed in sorted(own.keys() & baseline.keys())}
         differences = {seed: values[i] - values[j] for seed, (i, j) in pairs.items()}
@@ -177,7 +192,7 @@ def estimate(
                 factors={factor: table[factor][first] for factor in factors},
                 metric=metric,
                 sigma=float(table[SIGMA][first]),
-                asked=len({table["seed"][i] for i in where}),
+                asked=len({table["seed"][i] for i in rows}),
                 n=len(own),
                 value=float(np.mean([values[i] for i in own.values()])) if own else None,
                 interval=interval(np.array([values[i] for i in own.values()])),
@@ -192,22 +207,44 @@ def estimate(
 
 
 def baseline_spread(runs: pd.DataFrame, metric: str) -> Range | None:
-    """Range of the metric over the distinct runs with sigma 0; None below two of them.
+    """Return the range of the metric over the distinct runs with sigma 0; None below two of them.
 
-    runs: rows of one panel, as Sweep.runs.
+    Args:
+        runs: Rows of Sweep.runs.
+        metric: Column to look at.
     """
-    baseline = runs[runs[SIGMA] == 0].drop_duplicates("run_id")
-    return spread(_values(baseline, metric).to_numpy(dtype=np.float64))
+    values = _values(runs[runs[SIGMA] == 0].drop_duplicates("run_id"), metric).dropna()
+    return (float(values.min()), float(values.max())) if len(values) >= 2 else None
 
 
 def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
-    """Estimates as differences.csv has them: one row each, NaN for what does not exist.
+    """Return the frame of differences.csv: a row for each estimate, NaN for what does not exist.
 
-    Columns: the factors, metric, asked, seeds, value, value_low, value_high (all of the mean over seeds), then n,
-    difference, ci_low, ci_high, covers (of the n paired differences to the baseline), p (of the cell's own sign-flip
-    test), p_adjusted (of the joint rule) and p_holm; these two of the primary metric alone.
+    Its columns are the factors; metric, asked, seeds, value, value_low and value_high of the mean over seeds; n,
+    difference, ci_low, ci_high and covers of the n paired differences to the baseline; p of the cell's own sign-flip
+    test; p_adjusted of the joint rule and p_holm, both for the primary metric alone.
     """
-    return pd.DataFrame([_row(e) for e in estimates])
+    rows = [
+        {
+            **e.factors,
+            "metric": e.metric,
+            "asked": e.asked,
+            "seeds": e.n,
+            "value": math.nan if e.value is None else e.value,
+            "value_low": e.interval.low if e.interval else math.nan,
+            "value_high": e.interval.high if e.interval else math.nan,
+            "n": e.pairs,
+            "difference": math.nan if e.difference is None else e.difference,
+            "ci_low": e.difference_interval.low if e.difference_interval else math.nan,
+            "ci_high": e.difference_interval.high if e.difference_interval else math.nan,
+            "covers": e.difference_interval.covers if e.difference_interval else "",
+            "p": sign_flip_p(np.array(list(e.differences.values()))),
+            "p_adjusted": e.verdict.p_joint if e.verdict else math.nan,
+            "p_holm": e.verdict.p_holm if e.verdict else math.nan,
+        }
+        for e in estimates
+    ]
+    return pd.DataFrame(rows)
 
 
 def _paired_interval(
@@ -217,30 +254,26 @@ def _paired_interval(
     resampled: Resamples,
     images: int | None,
 ) -> MeanInterval | None:
-    named = [(run_ids[i], run_ids[j]) for i, j in pairs]
-    has_draws = bool(named) and all(run_id in resampled for pair in named for run_id in pair)
-    draws = np.array([resampled[own] - resampled[base] for own, base in named]) if has_draws else None
+    runs = [(run_ids[i], run_ids[j]) for i, j in pairs]
+    has_draws = bool(runs) and all(run_id in resampled for pair in runs for run_id in pair)
+    draws = np.array([resampled[own] - resampled[base] for own, base in runs]) if has_draws else None
     return interval(np.array(list(differences.values())), draws, images=images)
 
 
-def _family(e: Estimate, strengths: Collection[str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in strengths)
-
-
 def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:
-    """The metric of each row, NaN unless the run is completed."""
+    """Return the metric of each row, NaN unless the run is completed."""
     if metric not in runs:
         return pd.Series(math.nan, index=runs.index, dtype=float)
     return runs[metric].where(runs["status"] == Status.COMPLETED.value)
 
 
-def _by_seed(table: _Table, values: Sequence[float], where: Sequence[int]) -> dict[int, int]:
-    """The row of each seed that has a value."""
-    return {int(table["seed"][i]): i for i in where if math.isfinite(values[i])}
+def _by_seed(table: _Table, values: Sequence[float], rows: Sequence[int]) -> dict[int, int]:
+    """Return the row of each seed that has a value."""
+    return {int(table["seed"][i]): i for i in rows if math.isfinite(values[i])}
 
 
 def _groups(table: _Table, factors: Sequence[str], rows: Iterable[int]) -> dict[tuple[str, ...], list[int]]:
-    """The rows of each combination of factors, in their order."""
+    """Return the rows of each combination of factors, in their order."""
     groups: dict[tuple[str, ...], list[int]] = {}
     for row in rows:
         groups.setdefault(_key(table, factors, row), []).append(row)
@@ -250,23 +283,3 @@ def _groups(table: _Table, factors: Sequence[str], rows: Iterable[int]) -> dict[
 def _key(table: _Table, factors: Sequence[str], row: int) -> tuple[str, ...]:
     # As text: NaN (no sigma set) must equal itself, and 0 read as an integer must not differ from 0.0 within a column.
     return tuple(str(table[factor][row]) for factor in factors)
-
-
-def _row(e: Estimate) -> dict[str, Any]:
-    return {
-        **e.factors,
-        "metric": e.metric,
-        "asked": e.asked,
-        "seeds": e.n,
-        "value": math.nan if e.value is None else e.value,
-        "value_low": e.interval.low if e.interval else math.nan,
-        "value_high": e.interval.high if e.interval else math.nan,
-        "n": e.pairs,
-        "difference": math.nan if e.difference is None else e.difference,
-        "ci_low": e.difference_interval.low if e.difference_interval else math.nan,
-        "ci_high": e.difference_interval.high if e.difference_interval else math.nan,
-        "covers": e.difference_interval.covers if e.difference_interval else "",
-        "p": sign_flip_p(np.array(list(e.differences.values()))),
-        "p_adjusted": e.verdict.p_joint if e.verdict else math.nan,
-        "p_holm": e.verdict.p_holm if e.verdict else math.nan,
-    }

@@ -1,38 +1,39 @@
-"""A sweep and what the decision rule says about its primary metric: all that a report is made of."""
+"""Findings: a sweep with the estimates and verdicts of its primary metric."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ablation.report.loading.factors import SIGMA
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.estimates import TestResults, estimate, is_strength, judge
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Findings:
-    """A sweep and what the rule says about its primary metric: all that a report is made of."""
+    """A sweep and the results of its tests: all that a report is made of.
+
+    Attributes:
+        sweep: The records as frames.
+        outcome: Estimates, verdicts and the decision for the primary metric.
+    """
 
     sweep: Sweep
     outcome: TestResults
 
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:
-        """Estimate the primary metric of all cells and ask the rule about them."""
+        """Estimate the primary metric of all cells and apply the rule to them."""
         resampled, images = sweep.resamples(sweep.primary_metric)
         estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric, resampled, images)
         return cls(sweep, judge(estimates, [f for f in sweep.factors if is_strength(sweep.runs, f)]))
 
 
 def grouping(sweep: Sweep) -> tuple[str, ...]:
-    """The factors that tell the cells apart; sigma where none was swept."""
+    """Return the factors that tell the cells apart; sigma if none was swept."""
     return sweep.factors or (SIGMA,)
 
 
 def shown_factors(sweep: Sweep) -> tuple[str, ...]:
-    """The factors that a table needs to tell its rows apart."""
+    """Return the factors that take several values, which tell the rows of a table apart; sigma if none does."""
     return sweep.varied or (SIGMA,)

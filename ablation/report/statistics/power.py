@@ -1,4 +1,4 @@
-"""What the exact sign-flip test can detect: minimum detectable effect and the seeds that an effect needs."""
+"""Power of the exact sign-flip test: minimum detectable effect and the seeds that an effect needs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,23 @@ _MOST_SEEDS = 2**40
 
 
 def minimum_detectable_effect(sd: float, n: int, power: float = 0.8, alpha: float = 0.05) -> float:
-    """Smallest true mean difference that the two-sided sign-flip test of one hypothesis finds with this power.
+    """Return the smallest true mean difference that the two-sided sign-flip test of one hypothesis finds.
 
-    Infinite where no p below alpha exists (fewer than 6 seeds for 0.05). Where only the pattern with all seeds on one
-    side is significant (6 seeds), it is the effect at which all normal differences share a sign; with more seeds it is
-    that of the t test (noncentral t) at the level which the sign-flip test attains.
+    With 6 seeds at alpha 0.05 only the pattern with all seeds on one side is significant: the effect is that at which
+    all normal differences share a sign. With more seeds it is that of the t test (noncentral t) at the level that the
+    sign-flip test attains.
 
-    sd: standard deviation of the paired differences over seeds, in the unit of the metric. n: pairs.
-    Returns: in the unit of the metric.
+    Args:
+        sd: Standard deviation of the paired differences over seeds, in the unit of the metric.
+        n: Number of pairs.
+        power: Probability of finding the effect.
+        alpha: Level of the test.
+
+    Returns:
+        In the unit of the metric; infinite if no p below alpha exists (fewer than 6 seeds for 0.05).
 
     Raises:
-        ValueError: sd is negative, or power or alpha lie outside (0, 1), or power is not above alpha.
+        ValueError: sd is negative, or 0 < alpha < power < 1 does not hold.
     """
     _check(sd, power, alpha)
     if n < least_seeds(alpha):
@@ -29,12 +35,16 @@ def minimum_detectable_effect(sd: float, n: int, power: float = 0.8, alpha: floa
 
 
 def seeds_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Fewest seeds whose minimum detectable effect is at most this effect; never fewer than the test can decide.
+    """Return the fewest seeds whose minimum detectable effect is at most this effect.
 
-    sd, effect: in the unit of the metric; the sign of the effect does not count.
+    Args:
+        sd: Standard deviation of the paired differences over seeds, in the unit of the metric.
+        effect: In the same unit; its sign does not count.
+        power: Probability of finding the effect.
+        alpha: Level of the test.
 
     Raises:
-        ValueError: as minimum_detectable_effect; or an effect of 0, which no number of seeds detects.
+        ValueError: As minimum_detectable_effect; or an effect of 0, which no number of seeds detects.
     """
     _check(sd, power, alpha)
     if effect == 0 or not math.isfinite(effect):
@@ -54,7 +64,7 @@ def seeds_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.
 
 
 def _ratio(n: int, power: float, alpha: float) -> float:
-    """Detectable effect in units of the sd."""
+    """Return the detectable effect in units of the sd."""
     from scipy.special import nctdtrinc, ndtri, stdtrit
 
     # Patterns come in pairs of opposite signs, so p is a multiple of 2^(1-n); beyond 50 seeds the grid is finer than

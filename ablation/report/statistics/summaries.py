@@ -1,6 +1,6 @@
-"""What the figures beyond the metric against sigma show: a frame for each, made from a sweep and its estimates.
+"""Summaries for figures and tables: one frame each, from a sweep and its estimates.
 
-A cell is a row of the main table: all seeds of one combination of factors, by a short name. Values are means of seeds.
+A cell is a row of the main table, by a short name: all seeds of one combination of factors. Values are means of seeds.
 """
 
 from __future__ import annotations
@@ -22,65 +22,65 @@ _OTHER_TESTS = ["test_type", "test_levels"]
 
 
 def cell_names(sweep: Sweep) -> list[str]:
-    """The name of the cell of each row of Sweep.runs: its varied factors, those of the noise left out at sigma 0."""
+    """Return the cell name of each row of Sweep.runs: its varied factors, without those of the noise at sigma 0."""
     factors = shown_factors(sweep)
-    return [_named(row, factors) for row in sweep.runs[list(dict.fromkeys((*factors, SIGMA)))].to_dict("records")]
+    return [_cell_name(row, factors) for row in sweep.runs[list(dict.fromkeys((*factors, SIGMA)))].to_dict("records")]
 
 
-def estimate_name(sweep: Sweep, found: Estimate) -> str:
-    """The name of the cell that an estimate is about."""
-    return _named({SIGMA: found.sigma, **found.factors}, shown_factors(sweep))
+def estimate_name(sweep: Sweep, one: Estimate) -> str:
+    """Return the name of the cell that was estimated."""
+    return _cell_name({SIGMA: one.sigma, **one.factors}, shown_factors(sweep))
 
 
 def by_level(findings: Findings) -> pd.DataFrame | None:
-    """Mean paired differences of the primary metric in points: a row for each value of noise.levels.
+    """Return mean paired differences of the primary metric in points, with a row for each value of noise.levels.
 
-    Columns: settings of the other varied factors, sigma last, that were tried on several levels; their name says which
-    factors. None where there is none.
+    The columns are settings of the other varied factors, sigma last, that were tried on several levels; the name of
+    the columns lists these factors. None if there is no such setting.
     """
     sweep, cells = findings.sweep, findings.outcome.compared
     if _LEVELS not in sweep.varied or not cells:
         return None
     others = [factor for factor in sweep.varied if factor not in (_LEVELS, SIGMA)]
-    found: dict[str, dict[str, float | None]] = {}
+    differences: dict[str, dict[str, float | None]] = {}
     for cell in sorted(cells, key=lambda e: (*(format_value(e.factors[f]) for f in others), e.sigma)):
         setting = ", ".join([*(format_value(cell.factors[f]) for f in others), format_value(cell.sigma)])
-        found.setdefault(setting, {})[str(cell.factors[_LEVELS])] = cell.difference
-    table = pd.DataFrame({name: levels for name, levels in found.items() if len(levels) > 1}, dtype=float)
+        differences.setdefault(setting, {})[str(cell.factors[_LEVELS])] = cell.difference
+    table = pd.DataFrame({name: levels for name, levels in differences.items() if len(levels) > 1}, dtype=float)
     order = [level for level in dict.fromkeys(str(e.factors[_LEVELS]) for e in cells) if level in table.index]
     return table.reindex(order).rename_axis(columns=", ".join((*others, SIGMA))) if len(table) else None
 
 
 def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
-    """The primary metric in percent under each test noise: a row for each cell, columns by name of the test noise.
+    """Return the primary metric in percent, with a row for each cell and a column for each test noise.
 
-    None where no run was evaluated under a grid.
+    None if no run was evaluated under a grid.
     """
-    points = _tested(sweep)
+    points = _grid_points(sweep)
     if points.empty:
         return None
-    means = _of_cells(sweep, points).groupby(["cell", "test"])["value"].mean().unstack("test")
-    return means.reindex(index=_order(sweep, means.index), columns=_tests(points))
+    means = _with_cell(sweep, points).groupby(["cell", "test"])["value"].mean().unstack("test")
+    return means.reindex(index=_order(sweep, means.index), columns=_test_names(points))
 
 
 def test_differences(sweep: Sweep) -> dict[str, dict[str, Estimate]]:
-    """By cell and by name of the test noise: the seed-paired difference to the baseline under the same test noise.
+    """Return by cell and test noise the estimate of the difference to the baseline under the same test noise.
 
-    Empty where no run was evaluated under a grid.
+    Empty if no run was evaluated under a grid.
     """
-    points = _tested(sweep)
-    found: dict[str, dict[str, Estimate]] = {}
-    for test in _tests(points):
+    points = _grid_points(sweep)
+    estimates: dict[str, dict[str, Estimate]] = {}
+    for test in _test_names(points):
         means = points[points["test"] == test].groupby(_keys(sweep))["value"].mean().rename(sweep.primary_metric)
         runs = sweep.runs.drop(columns=sweep.primary_metric).join(means, on=_keys(sweep))
         for one in estimate(runs, grouping(sweep), sweep.primary_metric):
             if one.pairs:
-                found.setdefault(estimate_name(sweep, one), {})[test] = one
-    return found
+                estimates.setdefault(estimate_name(sweep, one), {})[test] = one
+    return estimates
 
 
 def robustness(sweep: Sweep) -> pd.DataFrame:
-    """AP, mPFN, rPFN, mPC and rPC in percent, of the primary metric's task, as far as they were measured; by cell."""
+    """Return by cell AP, mPFN, rPFN, mPC and rPC of the primary metric's task, in percent, as far as measured."""
     task = sweep.primary_metric.split("/")[0]
     names = [f"{task}/{name}" for name in ("AP", "mPFN", "rPFN", "mPC", "rPC") if f"{task}/{name}" in sweep.metrics]
     means = sweep.runs.assign(cell=cell_names(sweep)).groupby("cell", sort=False)[names].mean()
@@ -88,48 +88,55 @@ def robustness(sweep: Sweep) -> pd.DataFrame:
 
 
 def test_curves(sweep: Sweep) -> pd.DataFrame:
-    """The primary metric against the sigma of the test noise: cell, test (type and levels), sigma, value."""
-    points = _of_cells(sweep, _tested(sweep))
-    told = [name for name in _OTHER_TESTS if points[name].nunique() > 1]
-    points["test"] = points[told].agg(", ".join, axis=1) if told else "test noise"
+    """Return the primary metric against the sigma of the test noise: cell, test (type and levels), x, value."""
+    points = _with_cell(sweep, _grid_points(sweep))
+    varied = [name for name in _OTHER_TESTS if points[name].nunique() > 1]
+    points["test"] = points[varied].agg(", ".join, axis=1) if varied else "test noise"
     means = points.groupby(["cell", "test", "test_sigma"], sort=False)["value"].mean().reset_index()
     return _in_order(sweep, means.rename(columns={"test_sigma": "x"}))
 
 
 def corruption_curves(sweep: Sweep) -> pd.DataFrame:
-    """The primary metric against severity: cell, corruption, x (0 is the clean image), value."""
-    points = _of_cells(sweep, sweep.corruptions[sweep.corruptions["metric"] == sweep.primary_metric])
+    """Return the primary metric against severity: cell, corruption, x (0 is the clean image), value."""
+    points = _with_cell(sweep, sweep.corruptions[sweep.corruptions["metric"] == sweep.primary_metric])
     means = points.groupby(["cell", "corruption", "severity"], sort=False)["value"].mean().reset_index()
     clean = sweep.runs.assign(cell=cell_names(sweep)).groupby("cell")[sweep.primary_metric].mean()
     start = means[["cell", "corruption"]].drop_duplicates().assign(severity=0)
     start["value"] = start["cell"].map(clean)
-    every = pd.concat([start, means], ignore_index=True).rename(columns={"severity": "x"})
-    return _in_order(sweep, every.sort_values("x", kind="stable"))
+    curves = pd.concat([start, means], ignore_index=True).rename(columns={"severity": "x"})
+    return _in_order(sweep, curves.sort_values("x", kind="stable"))
 
 
 def error_kinds(sweep: Sweep) -> pd.DataFrame:
-    """TIDE's kinds of error in points, of the primary metric's task: a row for each cell, a column for each kind."""
+    """Return TIDE's errors of the primary metric's task in points, with a row for each cell, a column for each kind."""
     task = sweep.primary_metric.split("/")[0]
-    points = _of_cells(sweep, sweep.error_shift[sweep.error_shift["task"] == task])
+    points = _with_cell(sweep, sweep.error_shift[sweep.error_shift["task"] == task])
     kinds = list(dict.fromkeys(points["kind"]))
     means = points.groupby(["cell", "kind"], sort=False)["value"].mean().unstack("kind")
     return means.reindex(index=_order(sweep, means.index), columns=kinds)
 
 
 def class_differences(sweep: Sweep, most: int = 20) -> pd.DataFrame | None:
-    """Mean paired differences of each class's AP in points: a row for each cell, the classes that differ most first.
+    """Return mean paired differences of each class's AP in points, with a row for each cell.
 
-    None with a single class, or without a baseline. most: classes.
+    Args:
+        sweep: The sweep.
+        most: Number of classes, those first that differ most.
+
+    Returns:
+        None with a single class or without a baseline.
     """
-    task = sweep.primary_metric.split("/")[0]
-    metrics = [m for m in sweep.metrics if m.startswith(f"{task}/AP-")]
-    found: dict[str, dict[str, float]] = {}
-    for metric in metrics:
-        estimates = estimate(sweep.runs, grouping(sweep), metric)
-        found[metric.removeprefix(f"{task}/AP-")] = {
-            estimate_name(sweep, e): e.difference for e in estimates if e.difference is not None
+    prefix = f"{sweep.primary_metric.split('/')[0]}/AP-"
+    differences = {
+        metric.removeprefix(prefix): {
+            estimate_name(sweep, e): e.difference
+            for e in estimate(sweep.runs, grouping(sweep), metric)
+            if e.difference is not None
         }
-    table = pd.DataFrame(found).dropna(axis=1, how="all")
+        for metric in sweep.metrics
+        if metric.startswith(prefix)
+    }
+    table = pd.DataFrame(differences).dropna(axis=1, how="all")
     if table.empty or table.shape[1] < 2:
         return None
     largest = table.abs().max().sort_values(ascending=False, kind="stable").index[:most]
@@ -137,34 +144,33 @@ def class_differences(sweep: Sweep, most: int = 20) -> pd.DataFrame | None:
 
 
 def costs(sweep: Sweep) -> pd.DataFrame:
-    """Cost of each training as a multiple of the baselines' mean: cell, what, value; one row for each training."""
+    """Return each training's costs as multiples of the baselines' mean: cell, what, value."""
     trainings = sweep.cost[sweep.cost["phase"] == "train"].drop_duplicates("id").set_index("id")
     runs = sweep.runs.assign(cell=cell_names(sweep)).drop_duplicates(["training_id", "cell"])
     quiet = runs["training_id"][runs[SIGMA] == 0]
     parts = []
-    for column, what in _COSTS.items():
+    for column, what in (("iteration_seconds", "time of an iteration"), ("peak_memory", "peak memory")):
         reference = trainings[column].reindex(quiet).mean()
         ratios = runs["training_id"].map(trainings[column]) / reference
         parts.append(pd.DataFrame({"cell": runs["cell"], "what": what, "value": ratios}).dropna())
     return _in_order(sweep, pd.concat(parts, ignore_index=True))
 
 
-_COSTS = {"iteration_seconds": "time of an iteration", "peak_memory": "peak memory"}
+def _cell_name(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
+    is_quiet = values[SIGMA] == 0
+    named = [
+        f"{factor.rsplit('.', 1)[-1]} {format_value(format_factor(values[factor]))}"
+        for factor in factors
+        if not (is_quiet and is_noise(factor))
+    ]
+    return ", ".join([BASELINE, *named] if is_quiet else named)
 
 
-def _named(values: Mapping[Any, Any], factors: Sequence[str]) -> str:
-    kept = [f for f in factors if not (is_noise(f) and values[SIGMA] == 0)]
-    named = ", ".join(f"{f.rsplit('.', 1)[-1]} {format_value(format_factor(values[f]))}" for f in kept)
-    if values[SIGMA] != 0:
-        return named
-    return f"{BASELINE}, {named}" if named else BASELINE
+def _grid_points(sweep: Sweep) -> pd.DataFrame:
+    """Return the primary metric of each model under the noise grid, as Sweep.grid, and at test sigma 0.
 
-
-def _tested(sweep: Sweep) -> pd.DataFrame:
-    """The primary metric of each model under the noise grid, as Sweep.grid, and without test noise, at sigma 0.
-
-    test: what a row was tested with, in short. A model that has a run without noise in evaluation and one with it met
-    the same grid twice; the former counts.
+    The column test names the test noise. A model that has a run without noise in evaluation and one with it met the
+    same grid twice; the former counts.
     """
     metric, keys = sweep.primary_metric, _keys(sweep)
     points = sweep.grid[sweep.grid["metric"] == metric]
@@ -179,29 +185,29 @@ def _tested(sweep: Sweep) -> pd.DataFrame:
         tests = points[[*keys, *_OTHER_TESTS]].drop_duplicates()
         clean = runs.loc[is_clean, [*keys, metric]].merge(tests, on=keys).rename(columns={metric: "value"})
         points = pd.concat([clean.assign(test_sigma=0.0, draw=0, metric=metric), points], ignore_index=True)
-    told = [name for name in _OTHER_TESTS if points[name].nunique() > 1] + ["test_sigma"]
-    return points.assign(test=[", ".join(map(format_value, row)) for row in points[told].itertuples(index=False)])
+    varied = [name for name in _OTHER_TESTS if points[name].nunique() > 1] + ["test_sigma"]
+    return points.assign(test=[", ".join(map(format_value, row)) for row in points[varied].itertuples(index=False)])
 
 
-def _tests(points: pd.DataFrame) -> list[str]:
-    """What models were tested with, by type, levels and sigma."""
+def _test_names(points: pd.DataFrame) -> list[str]:
+    """Return the names of the test noises by type, levels and sigma."""
     return list(dict.fromkeys(points.sort_values([*_OTHER_TESTS, "test_sigma"], kind="stable")["test"]))
 
 
 def _keys(sweep: Sweep) -> list[str]:
-    """What tells runs apart."""
+    """Return the columns that identify a run."""
     return ["run_id", "sweep"] if "sweep" in sweep.runs else ["run_id"]
 
 
-def _of_cells(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:
-    """Points of runs, each with the cell that it belongs to; a run that cells share counts in each."""
+def _with_cell(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:
+    """Add the cell of each run's points; a run that cells share counts in each."""
     keys = _keys(sweep)
     return sweep.runs.assign(cell=cell_names(sweep))[[*keys, "cell"]].drop_duplicates().merge(points, on=keys)
 
 
 def _order(sweep: Sweep, cells: Any) -> list[str]:
-    there = set(cells)
-    return [name for name in dict.fromkeys(cell_names(sweep)) if name in there]
+    present = set(cells)
+    return [name for name in dict.fromkeys(cell_names(sweep)) if name in present]
 
 
 def _in_order(sweep: Sweep, points: pd.DataFrame) -> pd.DataFrame:

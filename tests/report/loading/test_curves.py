@@ -1,4 +1,4 @@
-"""Curves that were read before are the curves that would be read now."""
+"""Curves hold every logged number once, and lines that cannot be read are counted."""
 
 import json
 
@@ -7,12 +7,6 @@ import pytest
 
 from ablation.report.loading import curves
 from ablation.report.loading.curves import read_curves
-
-
-@pytest.fixture(autouse=True)
-def always_kept(monkeypatch):
-    """Also the few points of a test."""
-    monkeypatch.setattr(curves, "_LEAST", 0)
 
 
 def log(path, *entries):
@@ -29,8 +23,8 @@ def files(tmp_path):
     }
 
 
-def test_points_are_sorted_and_what_is_no_number_is_left_out(files, tmp_path):
-    found, torn = read_curves(files, tmp_path / "kept")
+def test_points_are_sorted_and_what_is_no_number_is_left_out(files):
+    found, torn = read_curves(files)
     assert found.astype({"training_id": str, "metric": str}).values.tolist() == [
         ["a", 0, "loss", 2.0],
         ["a", 1, "lr", 0.1],
@@ -39,55 +33,62 @@ def test_points_are_sorted_and_what_is_no_number_is_left_out(files, tmp_path):
     assert torn == {}
 
 
+def test_without_logs_there_are_columns_and_no_points(tmp_path):
+    (tmp_path / "empty").write_text("")
+    for files in ({}, {"a": tmp_path / "none"}, {"a": tmp_path / "empty"}):
+        found, torn = read_curves(files)
+        assert list(found) == ["training_id", "iteration", "metric", "value"]
+        assert len(found) == len(torn) == 0
+
+
 def test_a_repeated_iteration_counts_as_logged_last_metric_by_metric(tmp_path):
     twice = log(tmp_path / "a", {"iteration": 5, "x": 1.0, "y": 1.0}, {"iteration": 5, "x": 2.0})
-    found, _ = read_curves({"a": twice}, tmp_path / "kept")
+    found, _ = read_curves({"a": twice})
     assert dict(zip(found["metric"], found["value"], strict=True)) == {"x": 2.0, "y": 1.0}
 
 
-def test_nothing_is_parsed_twice_and_the_answer_is_the_same(files, tmp_path, monkeypatch):
-    first, _ = read_curves(files, tmp_path / "kept")
-    parsed = []
-    read = curves._read
-    monkeypatch.setattr(curves, "_read", lambda path, stamp: parsed.append(path) or read(path, stamp))
-    pd.testing.assert_frame_equal(read_curves(files, tmp_path / "kept")[0], first)
-    assert parsed == []
-    log(files["b"], {"iteration": 0, "loss": 4.0}, {"iteration": 1, "loss": 4.0})
-    changed, _ = read_curves(files, tmp_path / "kept")
-    assert parsed == [files["b"]]
-    pd.testing.assert_frame_equal(changed, read_curves(files, tmp_path / "nothing kept")[0])
+def test_a_resumed_training_is_sorted_by_iteration(tmp_path):
+    resumed = log(tmp_path / "a", *({"iteration": i, "x": float(i)} for i in (0, 1, 2, 1, 2, 3)))
+    found, _ = read_curves({"a": resumed})
+    assert found["iteration"].tolist() == found["value"].tolist() == [0, 1, 2, 3]
 
 
-def test_the_file_of_arrays_is_written_anew_only_for_many_points(files, tmp_path, monkeypatch):
-    read_curves(files, tmp_path / "kept")
-    before = (tmp_path / "kept").read_bytes()
-    monkeypatch.setattr(curves, "_LEAST", 2)
-    for points, is_anew in ((1, False), (2, True)):
-        log(files["missing"], *({"iteration": number, "loss": 1.0} for number in range(points)))
-        found, _ = read_curves(files, tmp_path / "kept")
-        pd.testing.assert_frame_equal(found, read_curves(files, tmp_path / "nothing kept")[0])
-        assert ((tmp_path / "kept").read_bytes() != before) is is_anew
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{torn",
+        "",
+        "3",
+        '{"x": 1}',
+        '{"iteration": NaN, "x": 1}',
+        '{"iteration": "1"}',
+        '{"iteration": 1}{"iteration": 1}',
+    ],
+)
+def test_bad_lines_are_counted_and_spoil_no_other(files, line):
+    files["b"].write_text(f'{{"iteration": 0, "x": 1}}\n{line}\n{{"iteration": 2, "x": 1}}\n')
+    found, bad = read_curves(files)
+    assert bad == {"b": 1}
+    assert found[found["training_id"] == "b"]["iteration"].tolist() == [0, 2]
+    assert found[found["training_id"] == "a"]["metric"].tolist() == ["loss", "lr"]
 
 
-def test_bad_lines_are_told_every_time(files, tmp_path):
-    files["b"].write_text('{"iteration": 0, "x": 1}\n{torn\n{"iteration": 2, "x": 1}\n')
-    assert read_curves(files, tmp_path / "kept")[1] == {"b": 1}
-    assert read_curves(files, tmp_path / "kept")[1] == {"b": 1}
+def test_a_torn_last_line_is_forgiven(files):
+    files["b"].write_text('{"iteration": 0, "x": 1}\n{"iteration": 2, "x')
+    found, bad = read_curves(files)
+    assert bad == {}
+    assert found[found["training_id"] == "b"]["iteration"].tolist() == [0]
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 torn", b"{}"])
-def test_a_file_of_arrays_that_is_torn_is_not_believed(files, tmp_path, content):
-    first, _ = read_curves(files, tmp_path / "kept")
-    (tmp_path / "kept").write_bytes(content)
-    pd.testing.assert_frame_equal(read_curves(files, tmp_path / "kept")[0], first)
-
-
-def test_half_a_file_of_arrays_is_not_believed(files, tmp_path):
-    first, _ = read_curves(files, tmp_path / "kept")
-    whole = (tmp_path / "kept").read_bytes()
-    (tmp_path / "kept").write_bytes(whole[: len(whole) // 2])
-    pd.testing.assert_frame_equal(read_curves(files, tmp_path / "kept")[0], first)
-
-
-def test_a_folder_that_cannot_be_written_is_read(files, tmp_path):
-    assert len(read_curves(files, tmp_path / "a" / "kept")[0]) == 3
+def test_batches_change_nothing(tmp_path, monkeypatch):
+    files = {
+        f"t{number}": log(tmp_path / f"{number}", *({"iteration": i, f"x{number % 3}": i / 3} for i in range(4)))
+        for number in range(9)
+    }
+    files["t4"].write_text(files["t4"].read_text() + '{torn\n{"iteration": 4, "y": 1}\n')
+    whole = read_curves(files)
+    monkeypatch.setattr(curves, "_BATCH", 2)
+    parts = read_curves(files)
+    pd.testing.assert_frame_equal(whole[0], parts[0], check_exact=True)
+    assert whole[1] == parts[1] == {"t4": 1}
+    assert len(whole[0]) == 37

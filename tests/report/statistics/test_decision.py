@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats as scipy_stats
 
 from ablation.report.statistics.decision import decide
-from ablation.report.statistics.paired import holm, joint_p, sign_flip_p, trend
+from ablation.report.statistics.paired import holm, interval, joint_p, sign_flip_p
 
 SIGMA = [0.1, 0.25, 0.5, 1.0] * 3
 FAMILY = [name for name in ("gaussian", "uniform", "dropout") for _ in range(4)]
@@ -59,7 +60,7 @@ def test_below_six_seeds_nothing_is_claimed_and_the_reason_is_said():
     assert not any(claims(decision))
     assert decision.reason == (
         "With 3 seeds the smallest p of an exact sign-flip test is 0.25, not below 0.05, so nothing is claimed; "
-        "6 seeds are the least that can."
+        "at least 6 seeds are needed."
     )
     assert decision.cells[0].p == 0.25
     assert math.isnan(decision.cells[0].p_joint)
@@ -71,12 +72,12 @@ def test_below_six_seeds_nothing_is_claimed_and_the_reason_is_said():
 def test_the_parts_are_those_of_the_single_tests():
     values = sweep(np.random.default_rng(1), 8, 0.5, -np.array(SIGMA))
     decision = decide(values, SIGMA, FAMILY)
-    with_baseline = np.vstack([np.zeros(8), values[:4]])
-    alone = trend(np.array([0.0, *SIGMA[:4]]), with_baseline.T)
+    slopes = np.polyfit([0.0, *SIGMA[:4]], np.vstack([np.zeros(8), values[:4]]), 1)[0]
     first = decision.trends[0]
-    assert first.slope == pytest.approx(alone.slope)
-    assert first.effect == pytest.approx(alone.slope * 1.0)
-    assert first.p == alone.p
+    assert first.slope == pytest.approx(slopes.mean())
+    assert first.effect == pytest.approx(slopes.mean() * 1.0)
+    assert first.p == sign_flip_p(slopes)
+    assert (first.interval.low, first.interval.high) == pytest.approx((interval(slopes).low, interval(slopes).high))
     assert [t.family for t in decision.trends] == ["gaussian", "uniform", "dropout"]
     every = (*decision.trends, *decision.cells)
     assert [v.p_holm for v in every] == holm(np.array([v.p for v in every])).tolist()
@@ -96,6 +97,19 @@ def test_missing_pairs_are_counted_out():
     assert decision.trends[0].seeds == 4  # the seeds that have every cell of the family
     assert decision.tested == 13
     assert decision.cells[0].effect == pytest.approx(values[0, 1:].mean())
+
+
+def test_a_trend_is_the_mean_slope_in_points_per_unit_of_sigma():
+    doses, own = np.array([0.2, 1.0, 2.0]), np.array([-2.0, -3.0, -2.5])
+    decision = decide(doses[:, None] * own, doses, ["gaussian"] * 3)
+    (trend,) = decision.trends
+    assert trend.slope == pytest.approx(-2.5)
+    assert trend.effect == pytest.approx(-5.0)  # from sigma 0 to 2
+    assert (trend.seeds, trend.p) == (3, 0.25)
+    expected = scipy_stats.t.interval(0.95, 2, -5.0, 2 * own.std(ddof=1) / math.sqrt(3))
+    assert (trend.interval.low, trend.interval.high) == pytest.approx(expected)
+    assert decide(doses[:, None] * own[:1], doses, ["gaussian"] * 3).trends[0].interval is None
+    assert math.isnan(decide(np.full((3, 1), math.nan), doses, ["gaussian"] * 3).trends[0].slope)
 
 
 def test_a_trend_needs_two_sigmas_above_zero():

@@ -14,15 +14,21 @@ from ablation.report.statistics.estimates import (
     estimate,
     is_strength,
     judge,
-    spread,
 )
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.paired import interval
 
 
-def test_spread_ignores_what_is_missing():
-    assert spread(np.array([2.0, math.nan, 1.0])) == (1.0, 2.0)
-    assert spread(np.array([2.0, math.nan])) is None
+def test_the_spread_of_the_baseline_ignores_what_is_missing(tmp_path):
+    sweep = load_sweep(
+        make_sweep(tmp_path / "s", {"noise.sigma": [0, 1.0], "seed": [0, 1, 2]}, score=lambda c: 1.0 + c["seed"]).folder
+    )
+    assert baseline_spread(sweep.runs, "segm/AP") == (1.0, 3.0)
+    runs = sweep.runs.copy()
+    runs.loc[runs["seed"] == 2, "segm/AP"] = math.nan
+    assert baseline_spread(runs, "segm/AP") == (1.0, 2.0)
+    runs.loc[runs["seed"] == 1, "status"] = "failed"
+    assert baseline_spread(runs, "segm/AP") is None
 
 
 def test_an_estimate_is_the_mean_paired_difference_to_the_baseline_of_the_same_settings(tmp_path):

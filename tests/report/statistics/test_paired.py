@@ -12,12 +12,11 @@ from scipy import stats as scipy_stats
 from ablation.report.statistics.paired import (
     EXACT_SEEDS,
     holm,
+    image_variance,
     interval,
     joint_p,
     least_seeds,
     sign_flip_p,
-    slope_weights,
-    trend,
 )
 from ablation.report.statistics.power import minimum_detectable_effect, seeds_needed
 
@@ -60,7 +59,6 @@ def test_without_resamples_the_interval_is_students_and_says_so():
     expected = scipy_stats.t.interval(0.95, 3, d.mean(), d.std(ddof=1) / 2)
     assert (found.low, found.high) == pytest.approx(expected)
     assert (found.covers, found.caveat) == ("seeds", "The choice of test images is not covered.")
-    assert found.image_error == 0
 
 
 def test_one_seed_covers_images_alone_and_says_so():
@@ -75,10 +73,12 @@ def test_one_seed_covers_images_alone_and_says_so():
 
 def test_the_interaction_is_counted_once():
     generator = np.random.default_rng(0)
-    found = [interval(*crossed(generator, 2, 1, 1, 1)) for _ in range(1500)]
-    # Of the mean over two seeds: (seed 1 + interaction 1) / 2, and the images' 1, not 1.5.
-    assert np.mean([f.seed_error**2 for f in found]) == pytest.approx(1.0, abs=0.1)
-    assert np.mean([f.image_error**2 for f in found]) == pytest.approx(1.0, abs=0.05)
+    # The images' 1, not 1.5 with half of the interaction, which the spread of the seeds holds already.
+    found = [image_variance(crossed(generator, 2, 1, 1, 1)[1]) for _ in range(1500)]
+    assert np.mean(found) == pytest.approx(1.0, abs=0.05)
+    d, D = crossed(generator, 2, 1, 1, 1, resamples=1000)
+    (seeds, images), tails = (d.var(ddof=1) / 2, image_variance(D)), scipy_stats.t.ppf(0.975, [1, 999])
+    assert interval(d, D).high == pytest.approx(d.mean() + math.sqrt(tails**2 @ [seeds, images]))
 
 
 def test_missing_seeds_and_missing_resamples_are_left_out():
@@ -87,7 +87,6 @@ def test_missing_seeds_and_missing_resamples_are_left_out():
     expected = interval(d[:3], D[:3, 2:])
     d[3] = D[0, 0] = D[1, 1] = math.nan
     assert interval(d, D) == expected
-    assert expected.seeds == 3
     D[0] = math.nan
     assert interval(d, D).covers == "seeds"
 
@@ -101,10 +100,10 @@ def test_few_images_widen_the_interval():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.ones((2, 2)),), r"d must be \(n,\) and resampled \(n, B\), got \(2, 2\) and None"),
+        ((np.ones((2, 2)),), r"differences must be \(n,\) and resampled \(n, B\), got \(2, 2\) and None"),
         ((np.ones(3), np.ones((2, 5))), r"got \(3,\) and \(2, 5\)"),
         ((np.ones(3), None, 1.0), "between 0 and 1, got 1.0"),
-        ((np.ones(3), None, 0.9, 1), "needs two of them, got 1"),
+        ((np.ones(3), None, 0.9, 1), "images must be at least 2, got 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments, message):
@@ -213,36 +212,6 @@ def test_missing_pairs_and_missing_rows_of_the_joint_p():
     assert math.isnan(joint_p(padded)[3])
     assert joint_p(np.hstack([rows[:1], [[math.nan]]]))[0] == sign_flip_p(rows[0])
     assert joint_p(np.empty((0, 6))).tolist() == []
-
-
-def test_the_trend_is_the_mean_slope_in_points_per_unit_of_sigma():
-    sigma = np.array([0.0, 0.1, 0.5, 1.0])
-    own = np.array([[-2.0], [-3.0], [-2.5]])
-    found = trend(sigma, 38 + 5 * np.arange(3)[:, None] + own * sigma)
-    assert found.slope == pytest.approx(-2.5)
-    assert found.slopes == pytest.approx((-2.0, -3.0, -2.5))
-    assert found.p == 0.25
-    expected = scipy_stats.t.interval(0.95, 2, -2.5, own.std(ddof=1) / math.sqrt(3))
-    assert (found.interval.low, found.interval.high) == pytest.approx(expected)
-
-
-def test_the_trend_of_one_seed_is_the_least_squares_line():
-    generator = np.random.default_rng(0)
-    sigma, values = generator.random(6), generator.random(6)
-    assert slope_weights(sigma) @ values == pytest.approx(np.polyfit(sigma, values, 1)[0])
-    assert slope_weights(sigma).sum() == pytest.approx(0)
-
-
-def test_the_trend_of_images_alone_and_of_seeds_that_lack_a_value():
-    sigma, generator = np.array([0.0, 1.0]), np.random.default_rng(0)
-    values, resampled = generator.random((1, 2)), generator.random((1, 2, 400))
-    assert trend(sigma, values, resampled).interval.covers == "images"
-    assert trend(sigma, values).interval is None
-    values = np.array([[1.0, 2.0], [1.0, math.nan], [2.0, 4.0]])
-    assert trend(sigma, values).slopes == (1.0, 2.0)
-    assert trend(sigma, values[1:2]) is None
-    with pytest.raises(ValueError, match="two different finite sigmas"):
-        trend(np.array([0.5, 0.5]), values)
 
 
 def t_power(ratio, n, alpha):
