@@ -75,14 +75,14 @@ class Chromium:
         if self._session:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        return self._until(lambda told: told.get("id") == number)
+        return self._until(lambda received: received.get("id") == number)
 
     def open(self, address: str) -> None:
         """Go to a page and wait until it is loaded."""
         before = self._loaded
         self.call("Page.navigate", url=address)
         while self._loaded == before:
-            self._until(lambda told: told.get("method") == "Page.loadEventFired")
+            self._until(lambda received: received.get("method") == "Page.loadEventFired")
 
     def run(self, script: str) -> Any:
         """What a JavaScript expression evaluates to, as JSON would hold it."""
@@ -138,20 +138,20 @@ class Chromium:
         while True:
             *messages, self._unread = self._unread.split(b"\0")
             for index, message in enumerate(messages):
-                told = json.loads(message)
-                self._note(told)
-                if is_wanted(told):
+                received = json.loads(message)
+                self._note(received)
+                if is_wanted(received):
                     self._unread = b"\0".join([*messages[index + 1 :], self._unread])
-                    assert "error" not in told, told["error"]
-                    return told.get("result", {})
+                    assert "error" not in received, received["error"]
+                    return received.get("result", {})
             ready, _, _ = select.select([self._answers], [], [], max(0.0, end - time.monotonic()))
             assert ready, f"Chromium has not answered for {seconds:g} s."
             data = os.read(self._answers, 1 << 20)
             assert data, "Chromium has ended."
             self._unread += data
 
-    def _note(self, told: dict[str, Any]) -> None:
-        method, values = told.get("method"), told.get("params", {})
+    def _note(self, received: dict[str, Any]) -> None:
+        method, values = received.get("method"), received.get("params", {})
         if method == "Network.requestWillBeSent":
             self.requests.append(values["request"]["url"])
         elif method == "Runtime.exceptionThrown":

@@ -58,7 +58,7 @@ def launcher_of(words):
     return next((word.split("=")[1] for word in words if word.startswith("hydra/launcher=")), "pool")
 
 
-def given(words, folder):
+def fill_in(words, folder):
     """The words with the reader's files in place of those that the page names, and that make them quick."""
     names = {
         "/data/coco": str(folder / "coco"),
@@ -88,7 +88,7 @@ def test_a_documented_command_composes_and_is_valid(words, asked, reader):
     launcher = launcher_of(words)
     if launcher in NOT_HERE:
         words = [word for word in words if "hydra" not in word]  # the plugins are an extra
-    overrides = [word for word in given(words, reader)[3:] if word != "-m"]
+    overrides = [word for word in fill_in(words, reader)[3:] if word != "-m"]
     if any(word.startswith("--") for word in overrides):
         pytest.skip("an option of Hydra's; the slow test runs it")
     assert asked(*overrides)
@@ -125,7 +125,7 @@ def test_a_documented_command_works(words, reader, trained):
         shutil.copytree(ROOT / "sweeps" / "example-shapes", reader / "sweeps" / "example-shapes")
     if NOT_HERE.get(launcher_of(words)):
         pytest.skip(f"needs {NOT_HERE[launcher_of(words)]}")
-    module, *rest = given(words, reader)[2:]
+    module, *rest = fill_in(words, reader)[2:]
     if module == "ablation.run" and not {"--help", "--cfg"} & set(rest):
         rest += small(rest)
     elif module == "ablation.preview":

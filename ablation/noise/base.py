@@ -29,12 +29,12 @@ _ELEMENTS_PER_PART = 1 << 20
 class Noise(ABC):
     """A feature noise with its parameters. Calling it draws the noise and returns noisy features.
 
+    Subclasses set the class attributes, add their parameters as fields and implement `perturb`.
+
     Attributes:
         sigma: noise-to-signal ratio rms(noise) / rms(features), >= 0; 0 means off. SNR = -20 log10(sigma) dB.
             Resolved on construction for the types that also take a parameter of their own (`native`); stays None
             where it is only measured (`realised_only`).
-
-    Subclasses set the class attributes, add their parameters as fields and implement `perturb`.
 
     Raises:
         ConfigError: a value is of the wrong type or out of range; it names the key as it is typed.
