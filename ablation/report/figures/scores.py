@@ -115,7 +115,9 @@ def _label_sigmas(ax: Axes, sigmas: Sequence[float], places: Any) -> None:
     """Put a tick at each sigma, labels where they have room, and the SNR in dB above."""
     grid = ax.get_subplotspec()
     assert grid is not None
-    width = 0.85 * (ax.figure.get_figwidth() / grid.get_gridspec().ncols - 0.5)  # inches, before the layout is done
+    width = 0.85 * (
+        ax.figure.get_figure(root=True).get_figwidth() / grid.get_gridspec().ncols - 0.5
+    )  # inches, before the layout is done
     inches = width / (float(np.ptp(places)) or 1.0)
     labelled: list[int] = []
     for i in dict.fromkeys([0, len(sigmas) - 1, *range(len(sigmas))]):  # both ends first, then from the left
