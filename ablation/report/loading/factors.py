@@ -20,8 +20,8 @@ def swept(cells: Sequence[Cell]) -> tuple[str, ...]:
     found = dict.fromkeys(key for cell in cells for key in cell.factors if key != "seed")
     settings: dict[tuple[Any, ...], dict[str, Cell]] = {}
     for cell in cells:
-        key = (cell.config.get("seed"), *(str(value_of(cell, f)) for f in found))
-        settings.setdefault(key, {})[cell.run_id] = cell
+        setting = (cell.config.get("seed"), *(str(value_of(cell, f)) for f in found))
+        settings.setdefault(setting, {})[cell.run_id] = cell
     for same in settings.values():
         configs = [cell.config for cell in same.values()]
         for key in dict.fromkeys(key for config in configs for key in config):
