@@ -204,7 +204,7 @@ class _Pool:
         kind, payload = worker.outcome or ("failure", _describe_death(worker, self._limits, self._signals > 0))
         result, failure = (payload, None) if kind == "result" else (None, payload)
         is_failed = failure is not None and failure.kind not in ("interrupted", "busy")
-        if is_failed and worker.attempt < self._limits.retries and not self._is_stopping():
+        if failure and is_failed and worker.attempt < self._limits.retries and not self._is_stopping():
             logger.warning("%s failed (%s); trying again.", worker.task.name, failure.message)
             self._waiting.append((index, worker.task, worker.attempt + 1))
             return

@@ -87,18 +87,23 @@ def test_every_death_is_a_result_and_the_rest_goes_on(task):
         task(fail, "no"),
         task(run_out_of_memory),
         task(run_out_of_space),
-        task(sleep, 2 * HANGS),
         task(double, 4),
     ]
-    results = launch(tasks, [{}, {}], Limits(timeout=15))
+    results = launch(tasks, [{}, {}], Limits())
     expected = ["done", "signal", "exit", "exit", "out-of-memory", "exception", "out-of-memory", "out-of-space"]
-    assert kinds(results) == [*expected, "timeout", "done"]
+    assert kinds(results) == [*expected, "done"]
     assert [o.result for o in results if o.failure is None] == [6, 8]
     assert results[1].failure.message == "Died of SIGSEGV."
     assert results[2].failure.message == "The process ended with exit status 3."
     assert results[5].failure.message == "ValueError: no"
     assert "schedule.batch_size" in results[6].failure.advice
-    assert 15 <= results[8].seconds < HANGS
+
+
+def test_a_task_that_hangs_is_killed_at_the_timeout_and_the_next_one_starts(task):
+    # The next one hangs, too: on a busy machine no task is sure to end before the limit.
+    results = launch([task(sleep, 600), task(sleep, 600)], [{}], Limits(timeout=1))
+    assert kinds(results) == ["timeout", "timeout"]
+    assert [result.failure.message for result in results] == ["Not finished after 1 s."] * 2
 
 
 def test_output_and_traceback_are_in_the_log(task, tmp_path):
