@@ -291,7 +291,7 @@ def test_a_dry_run_prints_a_summary_of_the_data_and_remarks(bare_command, micro,
         "finds them; the first is annotation 1.",
         "  test.json: 1 of 4 objects have a box without an area in their image: no training sees them, and no test "
         "finds them; the first is annotation 1.",
-        f"  2 of 2 test images are trained on too, the first is {folder / 'images' / '1.png'}: the AP says nothing "
+        f"  2 of 2 test images are also trained on, the first is {folder / 'images' / '1.png'}: the AP says nothing "
         "about new images.",
     ]
     assert not root.exists()

@@ -48,7 +48,7 @@ def test_the_summary_of_the_data_is_stored_with_the_command(asked, micro, coco_f
     (command,) = json.loads(cells.paths.sweep.read_text())
     assert list(command["data"]) == ["coco_json"]
     assert command["data"]["coco_json"][0].startswith("2 images with 4 objects to train on and 2 images")
-    assert command["data"]["coco_json"][1].startswith("2 of 2 test images are trained on too")
+    assert command["data"]["coco_json"][1].startswith("2 of 2 test images are also trained on")
 
 
 def test_a_grid_shares_trainings_and_baselines(planned):
