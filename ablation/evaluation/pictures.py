@@ -155,16 +155,15 @@ def write_pictures(examples: Sequence[ExampleImage], paths: RunPaths) -> None:
 def draw_comparison(example: ExampleImage) -> Pixels:
     """Draw ground truth on the left and detections on the right, with a heading each; return H×W×3 RGB."""
     image = read_image(str(example.file), "RGB")
-    halves = {
-        f"ground truth: {len(example.truths)}": example.truths,
-        f"detections: {len(example.detections)} of {example.detection_count}, score >= {_MIN_SCORE:g}": (
-            example.detections
-        ),
-    }
-    parts = [draw_objects(image, objects, _SIDE) for objects in halves.values()]
+    count = len(example.detections)
+    headings = (
+        f"ground truth: {len(example.truths)}",
+        f"detections: {count} of {example.detection_count}, score >= {_MIN_SCORE:g}",
+    )
+    parts = [draw_objects(image, objects, _SIDE) for objects in (example.truths, example.detections)]
     height, width, _ = parts[0].shape
     page = Image.new("RGB", (2 * width + _GAP, _HEADING + height), "white")
-    for left, heading, part in zip((0, width + _GAP), halves, parts, strict=True):
+    for left, heading, part in zip((0, width + _GAP), headings, parts, strict=True):
         ImageDraw.Draw(page).text((left + 2, 4), heading, fill="black", font=_font(16))
         page.paste(Image.fromarray(part), (left, _HEADING))
     return np.asarray(page)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -65,8 +64,7 @@ class FeatureHooks:
         for level in self._levels.stages:
             # The stage itself, not the dict that the network returns: deeper stages see the change too.
             stage = getattr(_bottom_up(model), level)
-            transform = partial(self._transform, level)
-            self._handles.append(stage.register_forward_hook(lambda _m, _args, x, transform=transform: transform(x)))
+            self._handles.append(stage.register_forward_hook(lambda _m, _args, x, at=level: self._transform(at, x)))
         if self._levels.outputs and self._destination == "both":
             self._handles.append(model.backbone.register_forward_hook(lambda _m, _args, x: self._transform_outputs(x)))
         elif self._levels.outputs:

@@ -97,7 +97,7 @@ def model_fingerprint(model: ModelConfig) -> dict[str, object]:
     path = config_file(model.config)
     files = _config_and_imports(path) if path.suffix == ".py" else _config_and_bases(path)
     weights = weights_file(model.weights)
-    fingerprint = {
+    fingerprint: dict[str, object] = {
         "config": [_digest(path) for path in files],
         "weights": _digest(weights) if weights else model.weights,
         "overrides": model.overrides,
