@@ -120,9 +120,10 @@ def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> 
     views = []
     for level in (*levels.outputs, *levels.stages):
         maps = (clean[level], noisy[level], noisy[level] - clean[level])
-        channel_rms = (x.square().mean(dim=0).sqrt().numpy() for x in maps)
+        before_rms, after_rms, difference_rms = (x.square().mean(dim=0).sqrt().numpy() for x in maps)
         channels, height, width = clean[level].shape
-        views.append(LevelView(level, (channels, height, width), *channel_rms, injection.telemetry()[level]))
+        telemetry = injection.telemetry()[level]
+        views.append(LevelView(level, (channels, height, width), before_rms, after_rms, difference_rms, telemetry))
     return Comparison(before.to("cpu"), after.to("cpu"), tuple(views))
 
 

@@ -112,7 +112,7 @@ def _points(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[NDArray[Any], 
     is_next = (np.diff(table["training"]) > 0) | (np.diff(table["iteration"]) > 0)
     if not is_next.all():
         table = table.groupby(_KEYS, as_index=False).last()
-    values = table.reindex(columns=metrics).to_numpy(dtype=np.float64).T
+    values = table.reindex(columns=list(metrics)).to_numpy(dtype=np.float64).T
     metric, row = np.nonzero(~np.isnan(values))
     training = table["training"].to_numpy(np.int32)[row]
     order = np.argsort(training, kind="stable")
