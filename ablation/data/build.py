@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ablation.config.dataset import DatasetConfig
-from ablation.data.coco.coco import Coco
-from ablation.data.coco.coco_json import CocoJson
+from ablation.data.coco_json import CocoJson
+from ablation.data.coco_standard import Coco
 from ablation.data.dataset import Dataset, OpenSplits
 from ablation.data.registered import Registered
-from ablation.data.shapes.shapes import Shapes
+from ablation.data.shapes.dataset import Shapes
 
 # The values of `dataset.type`.
 KINDS: dict[str, type[Dataset]] = {"shapes": Shapes, "coco": Coco, "coco_json": CocoJson, "registered": Registered}

@@ -17,7 +17,7 @@ from typing import Any
 
 from ablation.config.dataset import RegisteredConfig
 from ablation.config.keys import did_you_mean
-from ablation.data.coco.dataset import CocoFormat
+from ablation.data.coco_format import CocoFormat
 from ablation.data.splits import Split, SplitName
 from ablation.data.survey import Survey
 from ablation.processes import launch

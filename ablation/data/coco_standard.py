@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ablation.config.dataset import CocoConfig
-from ablation.data.coco.dataset import CocoFormat
+from ablation.data.coco_format import CocoFormat
 from ablation.data.splits import Split, SplitName
 
 
