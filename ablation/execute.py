@@ -26,7 +26,7 @@ from ablation.data.dataset import Dataset
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
-from ablation.models.build import build_detector, load_pretrained, load_trained, resolve_device
+from ablation.models.build import build_detector, configure_torch, load_pretrained, load_trained, resolve_device
 from ablation.models.detector import Detector
 from ablation.models.weights import save_weights
 from ablation.records import provenance
@@ -67,8 +67,7 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     ids = identify(config, dataset)
     sweep = SweepPaths(Path(config.sweep.root) / config.sweep_name)
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
-    torch.set_num_threads(config.sweep.threads)
-    _set_determinism(config.sweep.determinism)
+    configure_torch(config.sweep)
     with _locked(run.lock):
         record = _completed(run.record, RunRecord)
         return record if record is not None else _run(config, dataset, run, training)
@@ -93,9 +92,10 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
             check_corruptions(config, dataset)
             dataset.prepare()
             detector = build_detector(config, dataset)
-            model = (
-                load_trained(detector, training.weights) if is_trained else _train(config, dataset, detector, training)
-            )
+            if is_trained:
+                model = load_trained(detector, training.weights)
+            else:
+                model = _train(config, dataset, detector, training)
             while_training.close()
             _reset_peak_memory()
             began = time.perf_counter()
@@ -152,7 +152,8 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
     with _recording(paths.record, start, paths.log):
         _reset_peak_memory()
         if not detector.iterations:
-            model, summary = _load_pretrained(config, detector)
+            model, report = load_pretrained(detector, config)
+            summary: dict[str, Any] = {"weights": report}
         elif config.schedule.devices > 1:
             summary = train_on_devices(config, paths)
             model = load_trained(detector, paths.weights)
@@ -165,20 +166,6 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimizer's state is not needed any more
     return model
-
-
-def _load_pretrained(config: RunConfig, detector: Detector) -> tuple[nn.Module, dict[str, Any]]:
-    """A model that somebody else trained."""
-    model, report = load_pretrained(detector, config)
-    return model, {"weights": report}
-
-
-def _set_determinism(mode: str) -> None:
-    """Allow (off), warn about (warn) or refuse (strict) CUDA kernels that are not deterministic."""
-    if mode != "off":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
-    torch.backends.cudnn.benchmark = False
 
 
 def _reset_peak_memory() -> None:

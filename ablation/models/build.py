@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from detectron2.utils.env import seed_all_rng
 from torch import nn
 
 from ablation.config.model import ModelConfig
-from ablation.config.schemas import RunConfig
+from ablation.config.schemas import RunConfig, SweepConfig
 from ablation.data.dataset import Dataset
 from ablation.data.splits import SPLITS
 from ablation.models import lazy, yacs
@@ -126,6 +127,16 @@ def probe_levels(model: Mapping[str, Any]) -> Levels:
         cfg = lazy.load_config(path, group.overrides)
         return find_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
     return find_levels(yacs.build_without_weights(yacs.load_config(path, group.overrides)))
+
+
+def configure_torch(sweep: SweepConfig) -> None:
+    """Set the number of threads, and allow, warn about or refuse (off, warn, strict) nondeterministic CUDA kernels."""
+    torch.set_num_threads(sweep.threads)
+    mode = sweep.determinism
+    if mode != "off":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(mode != "off", warn_only=mode == "warn")
+    torch.backends.cudnn.benchmark = False
 
 
 def resolve_device(name: str) -> str:

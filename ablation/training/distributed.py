@@ -20,7 +20,7 @@ from torch import distributed
 
 from ablation.config.schemas import RunConfig, validate_config
 from ablation.data.build import build_dataset
-from ablation.models.build import build_detector, resolve_device
+from ablation.models.build import build_detector, configure_torch, resolve_device
 from ablation.models.weights import save_weights
 from ablation.processes import launch
 from ablation.processes.launch import Limits, PoolCallback, TaskResult
@@ -96,7 +96,7 @@ def train_rank(rank: int, composed: Mapping[str, Any], folder: Path, count: int,
     """Train as one of `count` ranks, in a process of its own; rank 0 saves the weights and returns the summary."""
     config, paths = validate_config(composed), TrainingPaths(folder)
     logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING)  # into the training's log
-    torch.set_num_threads(config.sweep.threads)
+    configure_torch(config.sweep)
     backend = "nccl" if resolve_device(config.sweep.device) == "cuda" else "gloo"
     distributed.init_process_group(backend, init_method=address, world_size=count, rank=rank, timeout=_TIMEOUT)
     comm.create_local_process_group(count)

@@ -2,6 +2,8 @@
 
 import hashlib
 
+import torch
+
 from ablation.training import distributed
 
 
@@ -32,3 +34,17 @@ def fail_as_rank_1(rank, *arguments):
 
     distributed.Training.save = torn
     return distributed.train_rank(rank, *arguments)
+
+
+def determinism_in_rank(rank, *arguments):
+    """Train as a rank does; whether torch was deterministic while it did, and its number of threads."""
+    found = {}
+    train = distributed.Training.run
+
+    def run(training):
+        found.update(strict=torch.are_deterministic_algorithms_enabled(), threads=torch.get_num_threads())
+        return train(training)
+
+    distributed.Training.run = run
+    distributed.train_rank(rank, *arguments)
+    return found

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from safetensors.torch import load_file
 from ablation.config.schemas import validate_config
 from ablation.data.build import build_dataset
 from ablation.execute import execute
-from ablation.processes import progress
+from ablation.processes import launch, progress
 from ablation.records.errors import ConfigError, RunError
 from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import Status, TrainingRecord
@@ -93,6 +94,18 @@ def test_a_run_on_two_ranks_leaves_the_records_of_any_run(compose, micro, tmp_pa
     assert "Iteration 6 of 6" in training.log.read_text()
     assert len(training.metrics.read_text().splitlines()) == 6
     assert not training.checkpoint.exists()
+
+
+@pytest.mark.slow
+def test_the_settings_of_torch_reach_each_rank(compose, micro, tmp_path):
+    config = validate_config(compose(*micro, "sweep.device=cpu", "sweep.determinism=strict", "sweep.threads=2"))
+    build_dataset(config.dataset).prepare()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    arguments = (0, config.model_dump(), tmp_path, 1, address)
+    found = launch.call(ranks_apart.determinism_in_rank, *arguments, log=tmp_path / "log.txt")
+    assert found == {"strict": True, "threads": 2}
 
 
 def test_several_devices_are_another_training_and_one_is_none(compose, micro):
