@@ -11,6 +11,7 @@ pytestmark = pytest.mark.slow
 
 PACKAGES = {"joblib": "joblib", "submitit_local": "submitit", "ray": "ray"}
 OPTIONS = {"joblib": ["hydra.launcher.n_jobs=2"], "submitit_local": ["hydra.launcher.timeout_min=10"], "ray": []}
+ELSEWHERE = {"cost.csv", "commands.csv", "curves.csv"}  # seconds, and paths of the sweep's folder
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def sweep(micro, tmp_path):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS, env=os.environ)
         assert done.returncode == 0, done.stdout + done.stderr
         report = tmp_path / launcher / "micro-shapes" / "report"
-        return {path.name: path.read_bytes() for path in report.glob("*.csv") if path.name != "curves.csv"}
+        return {path.name: path.read_bytes() for path in report.glob("*.csv") if path.name not in ELSEWHERE}
 
     return run
 
