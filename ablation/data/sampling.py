@@ -8,7 +8,7 @@ from ablation.records.errors import DataError
 
 
 def sample_ids(ids: frozenset[int], count: int, *, seed: int, purpose: str) -> frozenset[int]:
-    """Sample `count` of the ids; a larger sample of the same seed contains the smaller one.
+    """Sample `count` of the ids, or all if there are fewer; a larger sample of the same seed contains the smaller one.
 
     The ids are ordered by a hash, not by a random generator, so that the sample depends on nothing but seed, purpose
     and the ids themselves.

@@ -66,9 +66,7 @@ def scan_labels(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
     Raises:
         DataError: A file is unreadable, of another size than its image or not 8-bit grey.
     """
-    ids = frozenset(entries)
-    if len(ids) > MOST_READ:
-        ids = sample_ids(ids, MOST_READ, seed=0, purpose="labels")
+    ids = sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="labels")
     faults = []
     values: set[int] = set()
     for entry in (entries[i] for i in sorted(ids)):

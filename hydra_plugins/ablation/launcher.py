@@ -86,8 +86,8 @@ class PoolLauncher(Launcher):
         shared = cloudpickle.dumps((self._context, self._config, self._task, Singleton.get_state()))
         tasks = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            names = [o.removeprefix(_JOB_NAME) for o in overrides if o.startswith(_JOB_NAME)]
-            name = names[0] if names else f"job-{number}"
+            names = (o.removeprefix(_JOB_NAME) for o in overrides if o.startswith(_JOB_NAME))
+            name = next(names, f"job-{number}")
             log = folder / "logs" / f"{name}.txt"
             tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
         limits = Limits(options.timeout, options.retries, options.max_failures)

@@ -57,11 +57,9 @@ class ShapesSpec:
     object_size: tuple[float, float] = (0.125, 0.45)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}.")
         if self.image_size < 32:
             raise ValueError(f"image_size must be >= 32 pixels, got {self.image_size}.")
-        for name in ("train_images", "test_images"):
+        for name in ("seed", "train_images", "test_images"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}.")
         if self.style not in OUTLINES:
