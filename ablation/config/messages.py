@@ -1,4 +1,4 @@
-"""Messages for errors of Hydra and OmegaConf: what was given and where, what is allowed, what to do.
+"""Messages for errors of Hydra and OmegaConf: the value and its place, what is allowed, what to do.
 
 Errors of validation have a module of their own, `validation_errors`: it needs pydantic, which `--help` does not load.
 """
@@ -80,7 +80,7 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
 def exit_on_user_error() -> Iterator[None]:
     """Exit with one message and status 1, without a traceback, on an error that the user can fix.
 
-    With HYDRA_FULL_ERROR set, the traceback is kept. An interrupt exits with status 130.
+    With HYDRA_FULL_ERROR set, the traceback is printed. An interrupt exits with status 130.
     """
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
     # By default Hydra prints errors and exits by itself; with this variable it raises them.

@@ -12,7 +12,7 @@ from filelock import FileLock
 
 from ablation.config.dataset import CocoConfig, CocoFormatConfig, CocoJsonConfig
 from ablation.data.dataset import Dataset
-from ablation.data.sampling import sample_ids, split_ids
+from ablation.data.sampling import sample_ids
 from ablation.data.selection import Selection
 from ablation.data.splits import SPLITS, Split, SplitName
 from ablation.data.survey import Survey, survey
@@ -64,7 +64,14 @@ class CocoFormat(Dataset):
         ids, seed = frozenset(source.summary.entries), self.config.draw_seed
         share: float | None = getattr(self.config, "test_share", None)  # CocoConfig has none
         if share is not None:
-            ids = split_ids(ids, share, seed)[split == "test"]
+            count = round(share * len(ids))
+            if not 0 < count < len(ids):
+                raise DataError(
+                    f"dataset.test_share={share} of {len(ids)} images leaves {len(ids) - count} to train on and "
+                    f"{count} to test on. Both need at least one: choose another share."
+                )
+            test = sample_ids(ids, count, seed=seed, purpose="split")
+            ids = test if split == "test" else ids - test
         size = self.config.train_size if split == "train" else self.config.test_size
         if size is None:
             return ids

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import torch
@@ -123,9 +124,7 @@ class Training:
 
         All ranks must call it; rank 0 writes.
         """
-        generators = comm.gather(
-            {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-        )
+        generators = comm.gather({"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()})
         if comm.is_main_process():
             self._write_checkpoint(generators)
         comm.synchronize()  # a rank that ends ends all of them, so none may before the checkpoint is written
@@ -152,22 +151,17 @@ class Training:
         """
         return ValidationLoss(self._detector, self._dataset.split("test"), self._config.evaluation.batch_size)
 
-    def _validation_hook(self, period: int) -> Validation:
-        compute = self.validation_loss()
-
-        def losses() -> Mapping[str, float]:
-            self._injection.is_paused = True
-            try:
-                return compute(self.model)
-            finally:
-                self._injection.is_paused = False
-
-        def save_if_best(loss: float) -> None:
-            if loss < self.least_validation_loss:
-                self.least_validation_loss = loss
-                save_weights(self.model, self._paths.best)
-
-        return Validation(losses, save_if_best, period)
+    def _validate(self, compute: ValidationLoss) -> Mapping[str, float]:
+        """Return the validation losses without noise, and save the weights if they are the best so far."""
+        self._injection.is_paused = True
+        try:
+            losses = compute(self.model)
+        finally:
+            self._injection.is_paused = False
+        if losses["total_loss"] < self.least_validation_loss:
+            self.least_validation_loss = losses["total_loss"]
+            save_weights(self.model, self._paths.best)
+        return losses
 
     @property
     def _stateful_parts(self) -> dict[str, Any]:
@@ -199,8 +193,9 @@ class Training:
                 TensorboardXWriter(str(self._paths.folder), window_size=period, purge_step=self.iterations),
             ]
             loss_period = self._config.evaluation.loss_period
-            validation = [self._validation_hook(loss_period)] if loss_period else []
-            hooks = [IterationTimer(), *hooks, *validation, PeriodicWriter(writers, period=period)]
+            if loss_period:
+                hooks.append(Validation(partial(self._validate, self.validation_loss()), loss_period))
+            hooks = [IterationTimer(), *hooks, PeriodicWriter(writers, period=period)]
         # The last hook, because it may end the training.
         hooks.append(_Bookkeeping(self, self._config.sweep))
         self.trainer.register_hooks(hooks)
@@ -212,10 +207,6 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
     def __init__(self, training: Training, settings: SweepConfig) -> None:
         self._training, self._settings = training, settings
         self._started = time.perf_counter()
-        self._first = 0
-
-    def before_train(self) -> None:
-        self._first = self.trainer.iter
 
     def after_step(self) -> None:
         training, done, total = self._training, self.trainer.iter + 1, self.trainer.max_iter
@@ -232,7 +223,7 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
             raise Interrupted(f"Interrupted at iteration {done} of {total}; the checkpoint is saved.")
 
     def _report(self, done: int, total: int) -> None:
-        speed = (time.perf_counter() - self._started) / (done - self._first)
+        speed = (time.perf_counter() - self._started) / (done - self.trainer.start_iter)
         loss = self._training.losses.get("total_loss")
         report_progress(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
         logger.info("Iteration %d of %d: loss %.4g, %.3f s per iteration.", done, total, loss or 0.0, speed)
