@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ablation.config.base import Group, Metric
 from ablation.config.keys import did_you_mean
-from ablation.config.noise import CONSTANT, NoiseConfig
+from ablation.config.noise import CONSTANT_SCHEDULE, NoiseConfig
 
 # The 15 of Michaelis et al. (arXiv 1907.07484), in their order. The package has four more, meant for validation.
 CORRUPTIONS = (
@@ -70,7 +70,7 @@ class NoiseGridConfig(Group):
                 shared=False,
                 destination="both",
                 probability=1.0,
-                schedule=CONSTANT,
+                schedule=CONSTANT_SCHEDULE,
             )
             cells += [GridCell(type_, sigma, levels, draw, noise) for draw in range(self.draws if sigma else 1)]
         return cells

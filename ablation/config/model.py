@@ -10,7 +10,7 @@ from ablation.config.base import Group, Name
 from ablation.config.keys import flatten
 
 # Keys of a detectron2 config that this package sets itself: an override would have no effect, so it is an error.
-# They are sorted by what to do instead.
+# They are grouped by what to do instead.
 _OWNED = {
     "use seed": ["SEED"],
     "use sweep.root and sweep.name": ["OUTPUT_DIR", "train.output_dir"],

@@ -41,7 +41,7 @@ class NoiseScheduleConfig(Group):
         return self
 
 
-CONSTANT = NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None)
+CONSTANT_SCHEDULE = NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None)
 
 
 class NoiseConfig(Group):
@@ -85,7 +85,7 @@ class NoiseConfig(Group):
                 "noise.shared=true has no effect with noise.when=eval: an evaluation draws for each image by itself, "
                 "so that no result depends on the batch. Leave noise.shared at false."
             )
-        if self.schedule != CONSTANT:
+        if self.schedule != CONSTANT_SCHEDULE:
             raise ValueError(
                 "noise.schedule has no effect with noise.when=eval: it is the strength over the training. "
                 "Leave it out, or choose noise.when=train or always."
