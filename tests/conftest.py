@@ -74,13 +74,13 @@ def micro(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What the sweeper makes of a command line."""
+def requested_cells(monkeypatch):
+    """Return a function that gives the cells that the sweeper makes of a command line."""
 
     def composed(*arguments):
         GlobalHydra.instance().clear()
         taken = []
-        monkeypatch.setattr("ablation.sweep.sweep.run_sweep", lambda asked, *_, **__: taken.extend(asked))
+        monkeypatch.setattr("ablation.sweep.sweep.run_sweep", lambda cells, *_, **__: taken.extend(cells))
         with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
             hydra = GlobalHydra.instance().hydra
             config = hydra.compose_config("config", list(arguments), RunMode.MULTIRUN, with_log_configuration=False)

@@ -84,14 +84,14 @@ def test_a_shell_reads_a_line_as_it_is_meant(line):
 
 
 @pytest.mark.parametrize("words", RUNS)
-def test_a_documented_command_composes_and_is_valid(words, asked, reader):
+def test_a_documented_command_composes_and_is_valid(words, requested_cells, reader):
     launcher = launcher_of(words)
     if launcher in NOT_HERE:
         words = [word for word in words if "hydra" not in word]  # the plugins are an extra
     overrides = [word for word in fill_in(words, reader)[3:] if word != "-m"]
     if any(word.startswith("--") for word in overrides):
         pytest.skip("an option of Hydra's; the slow test runs it")
-    assert asked(*overrides)
+    assert requested_cells(*overrides)
 
 
 def test_every_make_target_that_a_page_names_exists():

@@ -27,7 +27,8 @@ from fvcore.nn.precise_bn import update_bn_stats
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ablation.data.shapes.generate import ShapesSpec, categories, generate
+from ablation.data.shapes.appearance import OUTLINES
+from ablation.data.shapes.generate import ShapesSpec, generate
 
 ZOO = Path(__file__).parents[1] / "ablation" / "models" / "zoo"
 TRAIN, TEST = "pretrain_glyphs_train", "pretrain_glyphs_test"
@@ -111,7 +112,7 @@ def _config(folder: Path, seed: int) -> CfgNode:
     cfg.MODEL.BACKBONE.FREEZE_AT = 0
     # Only fine-tuning freezes the statistics; from scratch BatchNorm learns fastest, given enough images per batch.
     cfg.MODEL.RESNETS.NORM = "BN"
-    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(categories("glyphs"))
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(OUTLINES["glyphs"])
     cfg.SOLVER.IMS_PER_BATCH = BATCH_SIZE
     cfg.SEED = seed
     cfg.freeze()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ablation.config.schemas import RunConfig
@@ -38,6 +38,5 @@ def compose_config(overrides: Sequence[str]) -> RunConfig:
         if override.is_sweep_override():
             raise ConfigError(f"{override.input_line} is a sweep, and a preview shows one noise. Give one value.")
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        container = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
-    assert isinstance(container, dict)
-    return validate_config({str(key): value for key, value in container.items()})
+        composed: Any = OmegaConf.to_container(compose("config", overrides=list(overrides)), resolve=True)
+    return validate_config(composed)

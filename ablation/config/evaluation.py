@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from ablation.config.base import Group, Metric
 from ablation.config.keys import did_you_mean
-from ablation.config.noise import NoiseConfig, NoiseScheduleConfig
+from ablation.config.noise import CONSTANT_SCHEDULE, NoiseConfig
 
 # The 15 of Michaelis et al. (arXiv 1907.07484), in their order. The package has four more, meant for validation.
 CORRUPTIONS = (
@@ -57,27 +57,23 @@ class NoiseGridConfig(Group):
 
     def cells(self) -> list[GridCell]:
         """Return the cells of the grid. A sigma of 0 has one draw, since all of them are equal."""
-        return [
-            GridCell(type_, sigma, levels, draw, _test_noise(type_, sigma, levels))
-            for type_, levels, sigma in product(self.types, self.levels, self.sigmas)
-            for draw in range(self.draws if sigma else 1)
-        ]
-
-
-def _test_noise(type_: str, sigma: float, levels: Literal["all"] | list[str]) -> NoiseConfig:
-    return NoiseConfig(
-        type=type_,
-        sigma=sigma,
-        params={},
-        levels=levels,
-        when="eval",
-        scale="relative",
-        granularity=None,
-        shared=False,
-        destination="both",
-        probability=1.0,
-        schedule=NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None),
-    )
+        cells = []
+        for type_, levels, sigma in product(self.types, self.levels, self.sigmas):
+            noise = NoiseConfig(
+                type=type_,
+                sigma=sigma,
+                params={},
+                levels=levels,
+                when="eval",
+                scale="relative",
+                granularity=None,
+                shared=False,
+                destination="both",
+                probability=1.0,
+                schedule=CONSTANT_SCHEDULE,
+            )
+            cells += [GridCell(type_, sigma, levels, draw, noise) for draw in range(self.draws if sigma else 1)]
+        return cells
 
 
 class EvaluationConfig(Group):

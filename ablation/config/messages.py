@@ -1,4 +1,4 @@
-"""Messages for errors of Hydra and OmegaConf: what was given and where, what is allowed, what to do.
+"""Messages for errors of Hydra and OmegaConf: the value and its place, what is allowed, what to do.
 
 Errors of validation have a module of their own, `validation_errors`: it needs pydantic, which `--help` does not load.
 """
@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
@@ -19,9 +19,6 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from ablation.config.keys import did_you_mean, flatten
 from ablation.records.errors import AblationError
-
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
 
 _LINES = 3  # of a message by Hydra; further lines repeat it in other words
 
@@ -31,8 +28,8 @@ def explain_error(error: BaseException) -> str:
 
     The causes of the error are searched first, since they are more specific than Hydra's own message.
     """
-    chain = list(_chain(error))
-    for cause in chain:
+    cause: BaseException | None = error
+    while cause is not None:
         match cause:
             case AblationError():
                 return str(cause)
@@ -44,14 +41,9 @@ def explain_error(error: BaseException) -> str:
                 return _unknown_key(str(cause.full_key), cause.parent_node)
             case OmegaConfBaseException() if cause.full_key:
                 return f"{cause.full_key}: {str(cause.msg or cause).splitlines()[0]}."
+        cause = cause.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return "\n".join(lines[:_LINES]) or type(error).__name__
-
-
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
 
 
 def _bad_syntax(error: OverrideParseException) -> str:
@@ -79,20 +71,16 @@ def _unknown_key(key: str, parent: DictConfig) -> str:
     if above == "noise.params":
         own = f"It has: {', '.join(beside)}." if beside else "It has none."
         return f"{key} is not a parameter of this noise type. {own} Choose the type with noise=..."
-    elsewhere = [k for k in _all_keys(parent) if k.rpartition(".")[2] == name]
+    root: Any = OmegaConf.to_container(parent._get_root(), resolve=False)
+    elsewhere = [k for k in flatten(root) if k.rpartition(".")[2] == name and not k.startswith("hydra.")]
     return f"{key} is not a key. {f'Did you mean {elsewhere[0]}?' if elsewhere else did_you_mean(key, beside)}"
-
-
-def _all_keys(node: DictConfig) -> list[str]:
-    root: Any = OmegaConf.to_container(node._get_root(), resolve=False)
-    return list(flatten({k: v for k, v in root.items() if k != "hydra"}))
 
 
 @contextlib.contextmanager
 def exit_on_user_error() -> Iterator[None]:
     """Exit with one message and status 1, without a traceback, on an error that the user can fix.
 
-    With HYDRA_FULL_ERROR set, the traceback is kept. An interrupt exits with status 130.
+    With HYDRA_FULL_ERROR set, the traceback is printed. An interrupt exits with status 130.
     """
     wants_trace = "HYDRA_FULL_ERROR" in os.environ
     # By default Hydra prints errors and exits by itself; with this variable it raises them.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, model_validator
+from pydantic import Field, model_validator
 
 from ablation import noise as noise_types
 from ablation.config.base import Group
@@ -40,6 +41,9 @@ class NoiseScheduleConfig(Group):
         return self
 
 
+CONSTANT_SCHEDULE = NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None)
+
+
 class NoiseConfig(Group):
     """Type, strength, place and phase of the noise."""
 
@@ -54,21 +58,13 @@ class NoiseConfig(Group):
     destination: Literal["both", "rpn", "roi"]
     probability: Annotated[float, Field(gt=0, le=1)]
     schedule: NoiseScheduleConfig
-    _built: Noise | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def _check(self) -> NoiseConfig:
         if self.levels != "all" and (not self.levels or len(set(self.levels)) != len(self.levels)):
             raise ValueError(f"noise.levels must be 'all' or a list of distinct levels, got {self.levels}.")
         try:
-            noise = self._built = noise_types.build(
-                self.type,
-                sigma=self.sigma,
-                scale=self.scale,
-                granularity=self.granularity,
-                shared=self.shared,
-                params=self.params,
-            )
+            noise = self.built
             if noise is not None and self.schedule.shape != "constant":
                 noise.scaled(0.5)  # raises for types whose strength cannot be set
         except ConfigError as error:
@@ -89,17 +85,24 @@ class NoiseConfig(Group):
                 "noise.shared=true has no effect with noise.when=eval: an evaluation draws for each image by itself, "
                 "so that no result depends on the batch. Leave noise.shared at false."
             )
-        if self.schedule != NoiseScheduleConfig(shape="constant", start=0, full=None, stop=None):
+        if self.schedule != CONSTANT_SCHEDULE:
             raise ValueError(
                 "noise.schedule has no effect with noise.when=eval: it is the strength over the training. "
                 "Leave it out, or choose noise.when=train or always."
             )
 
-    @property
+    @cached_property
     def built(self) -> Noise | None:
         """The noise that these keys describe; None if they describe none (type none, or sigma 0)."""
-        return self._built
+        return noise_types.build(
+            self.type,
+            sigma=self.sigma,
+            scale=self.scale,
+            granularity=self.granularity,
+            shared=self.shared,
+            params=self.params,
+        )
 
     def acts(self, phase: Phase) -> bool:
         """Return True if there is noise in this phase."""
-        return self._built is not None and self.when in (phase, "always")
+        return self.built is not None and self.when in (phase, "always")

@@ -1,8 +1,10 @@
-"""Messages for pydantic's errors: which key, what was given, what is allowed, what to do."""
+"""Messages for pydantic's errors: the key, its value, what is allowed, what to do."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import getitem
 from typing import Any
 
 from pydantic import BaseModel
@@ -53,7 +55,7 @@ def explain_validation_errors(
 
 def _dotted(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
     # pydantic's path also holds the tag of a discriminated union (shapes, coco_json) and the members of a union.
-    # Users never typed those, so only parts that are keys of the configuration are kept.
+    # Users never typed those, so only parts that are keys of the configuration stay.
     key, node = [], composed
     for part in error["loc"]:
         if isinstance(part, str) and isinstance(node, Mapping) and (part in node or error["type"] == "missing"):
@@ -73,8 +75,8 @@ def _line(key: str, errors: list[ErrorDetails], composed: Mapping[str, Any], sch
     if first["type"] == "extra_forbidden":
         return f"{key} is not a key. {did_you_mean(key, _known_beside(key, composed, schema))}"
     allowed = " or ".join(dict.fromkeys(_allowed(error) for error in errors))
-    given = _value_at(composed, key)
-    return f"{key} must be {allowed}, got {'null' if given is None else repr(given)}."
+    value: Any = reduce(getitem, key.split("."), composed)
+    return f"{key} must be {allowed}, got {'null' if value is None else repr(value)}."
 
 
 def _allowed(error: ErrorDetails) -> str:
@@ -93,13 +95,6 @@ def _allowed(error: ErrorDetails) -> str:
     return f"a list of {_TYPES[kind]}" if is_item else _TYPES.get(kind, error["msg"])
 
 
-def _value_at(composed: Mapping[str, Any], key: str) -> Any:
-    node: Any = composed
-    for part in key.split("."):
-        node = node.get(part)
-    return node
-
-
 def _known_beside(key: str, composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:
     """Return the keys that the schema allows beside an unknown one."""
     parent, _, _ = key.rpartition(".")
@@ -107,5 +102,5 @@ def _known_beside(key: str, composed: Mapping[str, Any], schema: type[BaseModel]
     for part in parent.split(".") if parent else []:
         group = group.model_fields[part].annotation
         if part == "dataset":
-            group = DATASETS[_value_at(composed, "dataset.type")]
+            group = DATASETS[composed["dataset"]["type"]]
     return [f"{parent}.{name}" if parent else name for name in group.model_fields]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ablation.config.dataset import DatasetConfig
-from ablation.data.coco_json import CocoJson
-from ablation.data.coco_standard import Coco
+from ablation.data.coco_format import Coco, CocoJson
 from ablation.data.dataset import Dataset, OpenSplits
 from ablation.data.registered import Registered
 from ablation.data.shapes.dataset import Shapes
@@ -22,7 +21,7 @@ class DatasetCache:
     """The data sets of a command: a grid of 1,000 cells usually has one, and reads its files once.
 
     Data sets that take different parts of the same files share what was read of them. A file that changes while the
-    command runs is not noticed; the next command, with a cache of its own, reads it anew.
+    command runs is not noticed; the next command, with a cache of its own, reads it again.
     """
 
     def __init__(self) -> None:

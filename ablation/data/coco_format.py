@@ -10,9 +10,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ablation.config.dataset import CocoFormatConfig
+from ablation.config.dataset import CocoConfig, CocoFormatConfig, CocoJsonConfig
 from ablation.data.dataset import Dataset
-from ablation.data.sampling import sample_ids, split_ids
+from ablation.data.sampling import sample_ids
 from ablation.data.selection import Selection
 from ablation.data.splits import SPLITS, Split, SplitName
 from ablation.data.survey import Survey, survey
@@ -28,11 +28,6 @@ class CocoFormat(Dataset):
     @abstractmethod
     def source(self, split: SplitName) -> Split:
         """Return the user's files that a split is taken from, the same for both if a share is set apart."""
-
-    @property
-    def test_share(self) -> float | None:
-        """The share of the images of one file to test on, None if both splits have files of their own."""
-        return None
 
     def fingerprint(self, split: SplitName) -> str:  # noqa: D102
         selection = self.selections[split]
@@ -67,8 +62,16 @@ class CocoFormat(Dataset):
     def _select_ids(self, source: Split, split: SplitName) -> frozenset[int]:
         """Take the split's share of the images first, then sample of it."""
         ids, seed = frozenset(source.summary.entries), self.config.draw_seed
-        if self.test_share is not None:
-            ids = split_ids(ids, self.test_share, seed)[split == "test"]
+        share: float | None = getattr(self.config, "test_share", None)  # CocoConfig has none
+        if share is not None:
+            count = round(share * len(ids))
+            if not 0 < count < len(ids):
+                raise DataError(
+                    f"dataset.test_share={share} of {len(ids)} images leaves {len(ids) - count} to train on and "
+                    f"{count} to test on. Both need at least one: choose another share."
+                )
+            test = sample_ids(ids, count, seed=seed, purpose="split")
+            ids = test if split == "test" else ids - test
         size = self.config.train_size if split == "train" else self.config.test_size
         if size is None:
             return ids
@@ -78,3 +81,32 @@ class CocoFormat(Dataset):
                 "fewer, or null for all."
             )
         return sample_ids(ids, size, seed=seed, purpose=split)
+
+
+class Coco(CocoFormat):
+    """`dataset=coco`: root/annotations/instances_train2017.json, root/train2017, and the same for val2017."""
+
+    config: CocoConfig
+
+    def source(self, split: SplitName) -> Split:  # noqa: D102
+        root = Path(self.config.root).expanduser()
+        name = f"{'train' if split == 'train' else 'val'}{self.config.year}"
+        labels = root / f"panoptic_stuff_{name}" if self.config.sem_seg else None
+        return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
+
+
+class CocoJson(CocoFormat):
+    """`dataset=coco_json`: one annotation file for each split, or one that both share."""
+
+    config: CocoJsonConfig
+
+    def source(self, split: SplitName) -> Split:  # noqa: D102
+        config = self.config
+        if split == "train" or config.test_json is None or config.test_images is None:
+            return _expand(config.train_json, config.train_images, config.train_sem_seg)
+        return _expand(config.test_json, config.test_images, config.test_sem_seg)
+
+
+def _expand(annotations: str, images: str, sem_seg: str | None) -> Split:
+    labels = Path(sem_seg).expanduser() if sem_seg is not None else None
+    return Split(Path(annotations).expanduser(), Path(images).expanduser(), labels)

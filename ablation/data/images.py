@@ -6,7 +6,8 @@ import hashlib
 import os
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -24,6 +25,20 @@ _ORIENTATION = 0x0112  # the tag of EXIF
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
 _ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _HEAD, _TAIL = 1 << 14, 1 << 10  # bytes
+
+# Each continues "2 of 10 images ..."; {} is the first of them.
+_FAULTS = {
+    "unreadable": "cannot be read, the first is {}. Fix or leave out these files.",
+    "deep": "have 16 or 32 bits for each grey value, which detectron2 clips at 255; the first is {}. Scale them to 8 "
+    "bits: one range for all images, such as that of the detector.",
+    "differing": "differ in size from their annotations, the first: {}. detectron2 refuses them: set width and height, "
+    "and the boxes with them, to those of the files.",
+}
+_REMARKS = {
+    "rotated": "have an EXIF orientation, the first is {}: they are read upright, as a viewer shows them, and their "
+    "annotations must be for the upright image.",
+    "paged": "have several pages, the first is {}: only the first page is read.",
+}
 
 
 @dataclass(frozen=True)
@@ -48,31 +63,35 @@ def scan_images(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
         DataError: An image cannot be read, differs in size from its annotation, or has pixels that detectron2 would
             clip.
     """
-    ids = entries if len(entries) <= MOST_READ else sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="look")
-    unreadable: list[str] = []
-    deep: list[str] = []
-    differing: list[str] = []
-    rotated: list[str] = []
-    paged: list[str] = []
+    ids = sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="look")
+    found: dict[str, list[str]] = defaultdict(list)  # images by kind of fault or remark
     signatures = {}
     for entry in (entries[i] for i in entries if i in ids):
         name = ascii(entry.name)
         try:
             header = _read_header(folder / entry.name)
         except Exception as error:  # a decoder may raise anything on a damaged file
-            unreadable.append(f"{name}: {describe_error(error)}")
+            found["unreadable"].append(f"{name}: {describe_error(error)}")
             continue
         signatures[entry.name] = header.signature
         if header.mode.startswith("I") or header.mode == "F":
-            deep.append(name)
+            found["deep"].append(name)
         if header.size != (entry.width, entry.height):
-            differing.append(f"{name} is {_format_size(header)}, not {entry.width} x {entry.height}")
+            found["differing"].append(f"{name} is {_format_size(header)}, not {entry.width} x {entry.height}")
         if header.orientation > 1:
-            rotated.append(name)
+            found["rotated"].append(name)
         if header.has_pages:
-            paged.append(name)
-    _refuse(unreadable, deep, differing, f"of {len(ids)} images of {annotations} in {folder}")
-    return ImageScan(len(ids), tuple(_find_remarks(rotated, paged, len(ids))), signatures)
+            found["paged"].append(name)
+    for kind, fault in _FAULTS.items():
+        if names := found[kind]:
+            images = f"{len(names)} of {len(ids)} images of {annotations} in {folder}"
+            raise DataError(f"{images} {fault.format(names[0])}")
+    remarks = tuple(
+        f"{len(found[kind])} of {len(ids)} images {remark.format(found[kind][0])}"
+        for kind, remark in _REMARKS.items()
+        if found[kind]
+    )
+    return ImageScan(len(ids), remarks, signatures)
 
 
 def describe_error(error: Exception) -> str:
@@ -145,30 +164,3 @@ def _is_complete(file: BinaryIO, kind: str) -> bool:
 def _format_size(header: _Header) -> str:
     rotated = f" (turned upright by its EXIF orientation {header.orientation})" if header.orientation > 1 else ""
     return f"{header.size[0]} x {header.size[1]} pixels{rotated}"
-
-
-def _refuse(unreadable: list[str], deep: list[str], differing: list[str], images: str) -> None:
-    if unreadable:
-        raise DataError(
-            f"{len(unreadable)} {images} cannot be read, the first is {unreadable[0]}. Fix or leave out these files."
-        )
-    if deep:
-        raise DataError(
-            f"{len(deep)} {images} have 16 or 32 bits for each grey value, which detectron2 clips at 255; the first is "
-            f"{deep[0]}. Scale them to 8 bits: one range for all images, such as that of the detector."
-        )
-    if differing:
-        raise DataError(
-            f"{len(differing)} {images} differ in size from their annotations, the first: {differing[0]}. detectron2 "
-            "refuses them: set width and height, and the boxes with them, to those of the files."
-        )
-
-
-def _find_remarks(rotated: list[str], paged: list[str], read: int) -> Iterator[str]:
-    if rotated:
-        yield (
-            f"{len(rotated)} of {read} images have an EXIF orientation, the first is {rotated[0]}: they are read "
-            "upright, as a viewer shows them, and their annotations must be for the upright image."
-        )
-    if paged:
-        yield f"{len(paged)} of {read} images have several pages, the first is {paged[0]}: only the first page is read."

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from detectron2.data import DatasetCatalog, DatasetMapper, MapDataset, MetadataCatalog, get_detection_dataset_dicts
+from detectron2.data.build import trivial_batch_collator
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.datasets import load_coco_json
 from detectron2.data.samplers import TrainingSampler
@@ -78,12 +79,11 @@ def train_batches(config: LoaderConfig, mapper: Mapper, name: str, start: int) -
     dicts = get_detection_dataset_dicts(name, filter_empty=config.filters_empty)
     _pack_polygons(dicts)
     seed = comm.shared_random_seed()
-    stream: Iterator[list[tuple[int, int]]] = _numbered_batches(dicts, seed, config)
     loader = DataLoader(
         _Mapped(dicts, mapper, seed),
-        batch_sampler=islice(stream, start, None),
+        batch_sampler=islice(_numbered_batches(dicts, seed, config), start, None),
         num_workers=config.workers,
-        collate_fn=_unchanged,
+        collate_fn=trivial_batch_collator,
     )
     return iter(loader)
 
@@ -99,7 +99,9 @@ def evaluation_loader(mapper: Mapper, name: str, batch_size: int, workers: int =
     for number, entry in enumerate(dicts):
         by_size.setdefault((entry["height"], entry["width"]), []).append(number)
     batches = [same[i : i + batch_size] for same in by_size.values() for i in range(0, len(same), batch_size)]
-    return DataLoader(MapDataset(dicts, mapper), batch_sampler=batches, num_workers=workers, collate_fn=_unchanged)
+    return DataLoader(
+        MapDataset(dicts, mapper), batch_sampler=batches, num_workers=workers, collate_fn=trivial_batch_collator
+    )
 
 
 def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
@@ -139,10 +141,6 @@ class _Mapped(Dataset[dict[str, Any]]):
         random.seed(self._seed + number)
         entry = self._dicts[index]
         return self._mapper(entry if self._copies else copy.deepcopy(entry))
-
-
-def _unchanged(batch: Batch) -> Batch:
-    return batch
 
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any]]

@@ -30,13 +30,9 @@ class Registered(CocoFormat):
 
     config: RegisteredConfig
 
-    @property
-    def test_share(self) -> float | None:  # noqa: D102
-        return self.config.test_share
-
     def source(self, split: SplitName) -> Split:
         """Return the exported file; the first run on a machine that has none exports it."""
-        files = self._exported("test" if split == "test" and self.config.test_name else "train")
+        files = self._exported(split if split in self._names else "train")
         if not files.annotations.exists():
             self._export()
         return files
@@ -53,8 +49,8 @@ class Registered(CocoFormat):
 
     @property
     def _names(self) -> Mapping[SplitName, str]:
-        names: dict[SplitName, str] = {"train": self.config.train_name}
-        return names | ({"test": self.config.test_name} if self.config.test_name else {})
+        names: dict[SplitName, str | None] = {"train": self.config.train_name, "test": self.config.test_name}
+        return {split: name for split, name in names.items() if name}
 
     @property
     def _folder(self) -> Path:

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from ablation.data.coco.annotations import ImageEntry
@@ -37,7 +36,7 @@ class LabelScan:
 
 
 def label_file(folder: Path, image: str) -> Path:
-    """Return the label file of an image, given the image's file name in the annotations."""
+    """Return the label file of an image from the image's file name in the annotations."""
     return folder / Path(image).with_suffix(".png")
 
 
@@ -66,9 +65,7 @@ def scan_labels(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
     Raises:
         DataError: A file is unreadable, of another size than its image or not 8-bit grey.
     """
-    ids = frozenset(entries)
-    if len(ids) > MOST_READ:
-        ids = sample_ids(ids, MOST_READ, seed=0, purpose="labels")
+    ids = sample_ids(frozenset(entries), MOST_READ, seed=0, purpose="labels")
     faults = []
     values: set[int] = set()
     for entry in (entries[i] for i in sorted(ids)):
@@ -89,8 +86,7 @@ def _read_values(path: Path, entry: ImageEntry) -> Iterable[int]:
             raise ValueError(
                 f"they are of Pillow's mode {image.mode}, not L; detectron2 would read them as other values"
             )
-        counts = np.bincount(np.asarray(image).ravel(), minlength=256)
-        return map(int, np.flatnonzero(counts))
+        return [value for value, count in enumerate(image.histogram()) if count]
 
 
 def _refuse(faults: Sequence[str], problem: str, advice: str) -> None:

@@ -58,7 +58,8 @@ class Split:
         Raises:
             DataError: An image has no label file.
         """
-        return fingerprint_labels(self.summary.entries, self._labels, self.annotations)
+        assert self.sem_seg is not None
+        return fingerprint_labels(self.summary.entries, self.sem_seg, self.annotations)
 
     @cached_property
     def label_scan(self) -> LabelScan:
@@ -67,10 +68,6 @@ class Split:
         Raises:
             DataError: A label file is missing, unreadable, of another size than its image or not 8-bit grey.
         """
-        _ = self.label_fingerprint  # refuses missing files
-        return scan_labels(self.summary.entries, self._labels, self.annotations)
-
-    @property
-    def _labels(self) -> Path:
         assert self.sem_seg is not None
-        return self.sem_seg
+        _ = self.label_fingerprint  # refuses missing files
+        return scan_labels(self.summary.entries, self.sem_seg, self.annotations)

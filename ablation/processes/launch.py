@@ -10,10 +10,9 @@ import contextlib
 import logging
 import multiprocessing
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ablation.processes.progress import Progress
+from ablation.processes.signals import handle_signals
 from ablation.processes.worker import Task, work
 from ablation.records.errors import Interrupted
 from ablation.records.failure import REPEAT, RESUME, Failure
@@ -153,7 +153,7 @@ class _Pool:
         self._signals = self._reported_signals = 0
 
     def run(self) -> list[TaskResult]:
-        with self._signals_handled():
+        with handle_signals(self._on_signal, signal.SIGINT, signal.SIGTERM):
             while self._running or (self._waiting and not self._is_stopping()):
                 while self._waiting and self._free_slots and not self._is_stopping():
                     self._start(*self._waiting.popleft())
@@ -223,18 +223,6 @@ class _Pool:
     def _is_stopping(self) -> bool:
         limit = self._limits.max_failures
         return self._signals > 0 or (limit is not None and self._failures >= limit)
-
-    @contextlib.contextmanager
-    def _signals_handled(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # Python handles signals in the main thread only
-            yield
-            return
-        previous = {s: signal.signal(s, self._on_signal) for s in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in previous.items():
-                signal.signal(number, handler)
 
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1

@@ -23,7 +23,7 @@ class Cell:
         training_id: the training of that run.
         factors: swept keys and their values, as typed.
         config: the full configuration by dotted key.
-        sigma: noise-to-signal ratio, also if the noise type's own parameter was given; None if it is only measured.
+        sigma: noise-to-signal ratio, also if the noise type's own parameter was set; None if it is only measured.
     """
 
     run_id: str

@@ -1,8 +1,8 @@
-"""Errors that a user can act on. Each message says what was given and where, what is allowed, and what to do."""
+"""Errors that a user can act on. Each message states the value and its place, what is allowed, and what to do."""
 
 
 class AblationError(Exception):
-    """Base class of all errors that are shown to the user without a traceback."""
+    """Base class of all errors that reach the user without a traceback."""
 
 
 class ConfigError(AblationError):

@@ -42,9 +42,5 @@ def failure_from(error: Exception, log: Path) -> Failure:
     """Return the failure that an exception stands for, with advice that fits its kind."""
     if isinstance(error, RunError):
         return Failure(error.kind, str(error), _ADVICE.get(error.kind, REPEAT), str(log))
-    kind = "exception"
-    if is_out_of_memory(error):
-        kind = "out-of-memory"
-    elif is_out_of_space(error):
-        kind = "out-of-space"
+    kind = "out-of-memory" if is_out_of_memory(error) else "out-of-space" if is_out_of_space(error) else "exception"
     return Failure(kind, f"{type(error).__name__}: {error}", _ADVICE[kind], str(log))

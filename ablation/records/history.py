@@ -1,4 +1,4 @@
-"""sweep.json: the commands given to a sweep, their invalid cells, and remarks on their data."""
+"""sweep.json: the commands of a sweep, their invalid cells, and remarks on their data."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def append(path: Path, entry: Mapping[str, Any]) -> None:
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
     except ValueError as error:
-        raise RecordError(f"{path} cannot be read: {error}. Remove it; it only lists the commands given.") from error
+        raise RecordError(f"{path} cannot be read: {error}. Remove it; it only lists the sweep's commands.") from error
     write_text(path, json.dumps([*entries, entry], indent=1) + "\n")
 
 
 def commands(path: Path) -> tuple[str, ...]:
-    """Return the distinct commands in sweep.json, in the order in which they were given."""
+    """Return the distinct commands in sweep.json, in the order of their first use."""
     return tuple(dict.fromkeys(str(entry["command"]) for entry in _entries(path) if entry.get("command")))
 
 

@@ -2,7 +2,7 @@
 
 Layout::
 
-    sweep.json                  every command that was given to this sweep, with time and version
+    sweep.json                  every command of this sweep, with time and version
     cells.jsonl                 one line per requested cell: its configuration and the id of its run
     trainings/<training id>/    training.json, config.yaml, metrics.jsonl, checkpoint, TensorBoard events, log
     runs/<run id>/              record.json, config.yaml, matches, resamples, pictures, TensorBoard events, log
@@ -70,7 +70,7 @@ class RunPaths(_StageFolder):
 class SweepPaths(_Folder):
     """Every file name of a sweep folder."""
 
-    sweep = _Entry("sweep.json")  # the commands given
+    sweep = _Entry("sweep.json")  # the commands of the sweep
     cells = _Entry("cells.jsonl")  # all cells that were ever requested
     lock = _Entry(".lock")  # held while the sweep's own files are rewritten
     report = _Entry("report")

@@ -121,7 +121,10 @@ def _append_history(plan: Plan, arguments: Sequence[str]) -> None:
     try:
         paths.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(paths.lock):
-            cells = {_cell_key(cell): _with_primary_metric(cell, plan) for cell in read_cells(paths.cells)}
+            # A report has one primary metric, that of the last command, also for the cells of earlier commands.
+            metric = {"evaluation.primary_metric": plan.cells[0].config.evaluation.primary_metric}
+            earlier = read_cells(paths.cells)
+            cells = {_cell_key(cell): replace(cell, config={**cell.config, **metric}) for cell in earlier}
             cells |= {_cell_key(planned.cell): planned.cell for planned in plan.cells}
             write_cells(paths.cells, list(cells.values()))
             entry = {
@@ -140,12 +143,6 @@ def _cell_key(cell: Cell) -> str:
     """Cell key: run id and configuration without `evaluation.*`, which only affects reporting."""
     settings = {key: value for key, value in cell.config.items() if not key.startswith("evaluation.")}
     return json.dumps([cell.run_id, settings], sort_keys=True)
-
-
-def _with_primary_metric(cell: Cell, plan: Plan) -> Cell:
-    # A report has one primary metric, that of the last command, also for the cells of earlier commands.
-    metric = plan.cells[0].config.evaluation.primary_metric
-    return replace(cell, config={**cell.config, "evaluation.primary_metric": metric})
 
 
 def _run_waves(plan: Plan, launch: Launch, console: Console) -> None:

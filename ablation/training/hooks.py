@@ -29,19 +29,14 @@ class NoiseIteration(HookBase):  # type: ignore[misc]
 
 
 class Validation(HookBase):  # type: ignore[misc]
-    """Logs the losses on the test images every `period` iterations, and saves the weights if the loss is the lowest."""
+    """Logs the losses on the test images every `period` iterations and in the last one."""
 
-    def __init__(
-        self, losses: Callable[[], Mapping[str, float]], save_if_best: Callable[[float], None], period: int
-    ) -> None:
-        self._losses, self._save_if_best, self._period = losses, save_if_best, period
+    def __init__(self, validate: Callable[[], Mapping[str, float]], period: int) -> None:
+        self._validate, self._period = validate, period
 
     def after_step(self) -> None:
-        """Compute the losses in every period-th iteration and in the last one."""
+        """Compute the losses if they are due."""
         done = self.trainer.iter + 1
-        if done % self._period and done != self.trainer.max_iter:
-            return
-        losses = self._losses()
-        for name, value in losses.items():
-            self.trainer.storage.put_scalar(f"validation/{name}", value, smoothing_hint=False)
-        self._save_if_best(losses["total_loss"])
+        if done % self._period == 0 or done == self.trainer.max_iter:
+            for name, value in self._validate().items():
+                self.trainer.storage.put_scalar(f"validation/{name}", value, smoothing_hint=False)

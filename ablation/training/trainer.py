@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import math
 import signal
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from types import FrameType
+from functools import partial
 from typing import Any
 
 import torch
-from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer
+from detectron2.engine import AMPTrainer, HookBase, SimpleTrainer, create_ddp_model
 from detectron2.engine.hooks import IterationTimer, LRScheduler, PeriodicWriter
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ablation.config.schemas import RunConfig, SweepConfig
 from ablation.data.dataset import Dataset
@@ -28,6 +26,7 @@ from ablation.models.detector import Detector
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights, save_weights
 from ablation.processes.progress import Progress, report_progress
+from ablation.processes.signals import handle_signals
 from ablation.records.atomic import replacing
 from ablation.records.errors import Diverged, Interrupted
 from ablation.records.paths import TrainingPaths
@@ -49,6 +48,7 @@ class Training:
         losses: the last smoothed losses by detectron2's names.
         started_from: how the weights of `model.weights` fitted; None if it started from random weights.
         least_validation_loss: that of the best weights so far; infinite if it was never computed.
+        is_stop_requested: True after SIGTERM; the training ends between two iterations.
     """
 
     def __init__(self, config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths) -> None:
@@ -66,7 +66,9 @@ class Training:
         mapper = detector.mapper(name, augmented=True, annotated=True)
         batches = train_batches(detector.loader_config, mapper, name, self.iterations)
         kind = AMPTrainer if detector.is_amp else SimpleTrainer
-        self.trainer: Any = kind(_distributed(self.model), batches, self._optimizer)
+        device_ids = [0] if next(self.model.parameters()).is_cuda else None  # a rank sees one GPU
+        parallel = create_ddp_model(self.model, device_ids=device_ids, broadcast_buffers=False)
+        self.trainer: Any = kind(parallel, batches, self._optimizer)
         self.started_from: WeightsReport | None = None
         self.least_validation_loss = math.inf
         if state:
@@ -78,7 +80,7 @@ class Training:
         self._config = config
         self._dataset = dataset
         self._detector = detector
-        self._stop_request = _StopRequest()
+        self.is_stop_requested = False
         self.losses: dict[str, float] = {}
 
     @property
@@ -99,7 +101,7 @@ class Training:
         if comm.is_main_process():
             truncate_metrics(self._paths.metrics, self.iterations)
         self.register_hooks()
-        with self._injection, self._stop_request:
+        with self._injection, handle_signals(self._request_stop, signal.SIGTERM):
             try:
                 self.trainer.train(self.iterations, self._total)
             except FloatingPointError as error:
@@ -122,9 +124,7 @@ class Training:
 
         All ranks must call it; rank 0 writes.
         """
-        generators = comm.gather(
-            {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-        )
+        generators = comm.gather({"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all()})
         if comm.is_main_process():
             self._write_checkpoint(generators)
         comm.synchronize()  # a rank that ends ends all of them, so none may before the checkpoint is written
@@ -132,16 +132,11 @@ class Training:
     def _write_checkpoint(self, generators: Sequence[Mapping[str, Any]]) -> None:
         state = {
             "iteration": self.iterations,
-            "model": self.model.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "scheduler": self._scheduler.state_dict(),
-            "noise": self._injection.state_dict(),
             "least_validation_loss": self.least_validation_loss,
             "started_from": asdict(self.started_from) if self.started_from else None,
             "generators": generators,
+            **{name: part.state_dict() for name, part in self._stateful_parts.items()},
         }
-        if hasattr(self.trainer, "grad_scaler"):
-            state["grad_scaler"] = self.trainer.grad_scaler.state_dict()
         with replacing(self._paths.checkpoint) as temporary:
             torch.save(state, temporary)
         if self._config.sweep.keep_checkpoints:
@@ -156,36 +151,37 @@ class Training:
         """
         return ValidationLoss(self._detector, self._dataset.split("test"), self._config.evaluation.batch_size)
 
-    def _validation_hook(self, period: int) -> Validation:
-        compute = self.validation_loss()
+    def _validate(self, compute: ValidationLoss) -> Mapping[str, float]:
+        """Return the validation losses without noise, and save the weights if they are the best so far."""
+        self._injection.is_paused = True
+        try:
+            losses = compute(self.model)
+        finally:
+            self._injection.is_paused = False
+        if losses["total_loss"] < self.least_validation_loss:
+            self.least_validation_loss = losses["total_loss"]
+            save_weights(self.model, self._paths.best)
+        return losses
 
-        def losses() -> Mapping[str, float]:
-            self._injection.is_paused = True
-            try:
-                return compute(self.model)
-            finally:
-                self._injection.is_paused = False
-
-        def save_if_best(loss: float) -> None:
-            if loss < self.least_validation_loss:
-                self.least_validation_loss = loss
-                save_weights(self.model, self._paths.best)
-
-        return Validation(losses, save_if_best, period)
+    @property
+    def _stateful_parts(self) -> dict[str, Any]:
+        """Everything with a state_dict, by its key in the checkpoint."""
+        parts = {"model": self.model, "optimizer": self._optimizer, "scheduler": self._scheduler}
+        scaler = {"grad_scaler": self.trainer.grad_scaler} if isinstance(self.trainer, AMPTrainer) else {}
+        return {**parts, "noise": self._injection, **scaler}
 
     def _restore(self, state: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._scheduler.load_state_dict(state["scheduler"])
-        self._injection.load_state_dict(state["noise"])
+        for name, part in self._stateful_parts.items():
+            part.load_state_dict(state[name])
         self.least_validation_loss = state["least_validation_loss"]
         self.started_from = WeightsReport(**state["started_from"]) if state["started_from"] else None
-        if "grad_scaler" in state:
-            self.trainer.grad_scaler.load_state_dict(state["grad_scaler"])
         generators = state["generators"][comm.get_rank()]
         torch.set_rng_state(generators["cpu"])
         if torch.cuda.is_available():
             torch.cuda.set_rng_state_all(generators["cuda"])
+
+    def _request_stop(self, *_: object) -> None:
+        self.is_stop_requested = True
 
     def register_hooks(self) -> None:
         """Register the hooks of this training in detectron2's trainer; `run` calls it."""
@@ -197,23 +193,20 @@ class Training:
                 TensorboardXWriter(str(self._paths.folder), window_size=period, purge_step=self.iterations),
             ]
             loss_period = self._config.evaluation.loss_period
-            validation = [self._validation_hook(loss_period)] if loss_period else []
-            hooks = [IterationTimer(), *hooks, *validation, PeriodicWriter(writers, period=period)]
+            if loss_period:
+                hooks.append(Validation(partial(self._validate, self.validation_loss()), loss_period))
+            hooks = [IterationTimer(), *hooks, PeriodicWriter(writers, period=period)]
         # The last hook, because it may end the training.
-        hooks.append(_Bookkeeping(self, self._stop_request, self._config.sweep))
+        hooks.append(_Bookkeeping(self, self._config.sweep))
         self.trainer.register_hooks(hooks)
 
 
 class _Bookkeeping(HookBase):  # type: ignore[misc]
     """Counts iterations, reports progress, saves checkpoints, and stops the training on request."""
 
-    def __init__(self, training: Training, stop_request: _StopRequest, settings: SweepConfig) -> None:
-        self._training, self._stop_request, self._settings = training, stop_request, settings
+    def __init__(self, training: Training, settings: SweepConfig) -> None:
+        self._training, self._settings = training, settings
         self._started = time.perf_counter()
-        self._first = 0
-
-    def before_train(self) -> None:
-        self._first = self.trainer.iter
 
     def after_step(self) -> None:
         training, done, total = self._training, self.trainer.iter + 1, self.trainer.max_iter
@@ -223,41 +216,14 @@ class _Bookkeeping(HookBase):  # type: ignore[misc]
             smoothed = self.trainer.storage.latest_with_smoothing_hint(self._settings.log_period)
             training.losses = {name: float(value) for name, (value, _) in smoothed.items() if "loss" in name}
             self._report(done, total)
-        is_stopping = any(comm.all_gather(self._stop_request.is_received))  # all ranks stop in the same iteration
+        is_stopping = any(comm.all_gather(training.is_stop_requested))  # all ranks stop in the same iteration
         if is_stopping or (done % self._settings.checkpoint_period == 0 and not is_last):
             training.save()
         if is_stopping:
             raise Interrupted(f"Interrupted at iteration {done} of {total}; the checkpoint is saved.")
 
     def _report(self, done: int, total: int) -> None:
-        speed = (time.perf_counter() - self._started) / (done - self._first)
+        speed = (time.perf_counter() - self._started) / (done - self.trainer.start_iter)
         loss = self._training.losses.get("total_loss")
         report_progress(Progress("train", done, total, loss, speed * (total - done), 1 / speed))
         logger.info("Iteration %d of %d: loss %.4g, %.3f s per iteration.", done, total, loss or 0.0, speed)
-
-
-class _StopRequest:
-    """Notes a SIGTERM inside the block, so that the training can end between two iterations."""
-
-    def __init__(self) -> None:
-        self.is_received = False
-        self._previous: Any = None
-
-    def __enter__(self) -> _StopRequest:
-        if threading.current_thread() is threading.main_thread():
-            self._previous = signal.signal(signal.SIGTERM, self._receive)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._previous is not None:
-            signal.signal(signal.SIGTERM, self._previous)
-
-    def _receive(self, _number: int, _frame: FrameType | None) -> None:
-        self.is_received = True
-
-
-def _distributed(model: nn.Module) -> nn.Module:
-    if comm.get_world_size() == 1:
-        return model
-    on_gpu = next(model.parameters()).is_cuda
-    return DistributedDataParallel(model, device_ids=[0] if on_gpu else None, broadcast_buffers=False)

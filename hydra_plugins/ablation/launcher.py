@@ -5,6 +5,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,9 +56,6 @@ class PoolLauncher(Launcher):
     def __init__(self, **options: Any) -> None:
         self._options = PoolLauncherConf(**options)
         _check(self._options)
-        self._config: DictConfig | None = None
-        self._context: HydraContext | None = None
-        self._task: TaskFunction | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store what Hydra passes, and set the modules that the fork server imports when it starts."""
@@ -80,14 +78,13 @@ class PoolLauncher(Launcher):
         from ablation.processes.worker import Task
         from ablation.sweep.display import show_progress
 
-        assert self._config is not None
         options, folder = self._options, Path(str(self._config.hydra.sweep.dir)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         shared = cloudpickle.dumps((self._context, self._config, self._task, Singleton.get_state()))
         tasks = []
         for number, overrides in enumerate(job_overrides, initial_job_idx):
-            names = [o.removeprefix(_JOB_NAME) for o in overrides if o.startswith(_JOB_NAME)]
-            name = names[0] if names else f"job-{number}"
+            names = (o.removeprefix(_JOB_NAME) for o in overrides if o.startswith(_JOB_NAME))
+            name = next(names, f"job-{number}")
             log = folder / "logs" / f"{name}.txt"
             tasks.append(Task(name, run_job_from, (shared, number, tuple(overrides)), log))
         limits = Limits(options.timeout, options.retries, options.max_failures)
@@ -113,9 +110,7 @@ class PoolLauncher(Launcher):
             slots = [threads | {"CUDA_VISIBLE_DEVICES": group} for _ in range(options.runs_per_gpu) for group in groups]
         else:
             slots = [threads] * max(1, _cores() // (options.threads * options.devices))
-        if options.workers is None:
-            return list(slots)
-        return [slots[i % len(slots)] for i in range(options.workers)]
+        return list(islice(cycle(slots), options.workers or len(slots)))
 
 
 def _check(options: PoolLauncherConf) -> None:
@@ -145,13 +140,8 @@ def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
         job_config.hydra.job.id = f"{job_config.hydra.job.name}_{number}"
         job_config.hydra.job.num = number
     HydraConfig.instance().set_config(job_config)
-    result = run_job(
-        hydra_context=context,
-        task_function=task,
-        config=job_config,
-        job_dir_key="hydra.sweep.dir",
-        job_subdir_key="hydra.sweep.subdir",
-    )
+    keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
+    result = run_job(hydra_context=context, task_function=task, config=job_config, **keys)
     if result.status is JobStatus.FAILED:
         raise result._return_value  # the pool counts it, retries it and reports it
     dumped: bytes = cloudpickle.dumps(result)

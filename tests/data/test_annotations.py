@@ -66,12 +66,12 @@ def test_crowds_decide_nothing_about_masks(coco_folder):
 def test_splits_with_other_categories_are_refused(compose, coco_folder):
     folder = coco_folder()
     other = coco_folder("other", edit=lambda d: d["categories"][1].update(name="bin"))
-    given = [
+    files = [
         f"dataset.{split}_{what}={where / file}"
         for split, where in (("train", folder), ("test", other))
         for what, file in (("json", f"{split}.json"), ("images", "images"))
     ]
-    dataset = build_dataset(validate_config(compose("dataset=coco_json", *given)).dataset)
+    dataset = build_dataset(validate_config(compose("dataset=coco_json", *files)).dataset)
     with pytest.raises(DataError, match=r"differ \(id 7 is 'box' in one, 'bin' in the other\)\. Detections"):
         dataset.survey()
 
@@ -215,10 +215,10 @@ def test_a_malformed_file_is_refused_with_its_place_and_the_value(coco_folder, e
     assert message in refusal
     assert str(split.annotations) in refusal
     assert len(refusal.splitlines()) == 1
-    asked = _coco(split.annotations.parent, ["box"])
+    dataset = _coco(split.annotations.parent, ["box"])
     with pytest.raises(DataError):
-        asked.prepare()
-    assert not Path(asked.config.folder).exists()
+        dataset.prepare()
+    assert not Path(dataset.config.folder).exists()
 
 
 @pytest.mark.parametrize(
@@ -342,7 +342,7 @@ def test_an_arbitrary_value_of_an_optional_key_is_accepted_or_refused_in_words(v
 
 @given(st.data())
 def test_run_lengths_that_are_accepted_can_be_decoded(draw):
-    """pycocotools decodes whatever it is given, past the end of its memory: what is wrong must not reach it."""
+    """pycocotools decodes anything, past the end of its memory: what is wrong must not reach it."""
     counts = list(compressed)
     place = draw.draw(st.integers(0, len(counts) - 1))
     counts[place] = draw.draw(st.text(st.characters(min_codepoint=32, max_codepoint=127), max_size=3))
@@ -369,9 +369,9 @@ def test_keypoints_are_carried_through_a_class_subset(coco_folder):
     dataset = _coco(folder, ["box"])
     dataset.prepare()
     split = dataset.split("train")
-    given_, kept = (json.loads(path.read_text()) for path in (folder / "train.json", split.annotations))
-    assert kept["categories"] == given_["categories"][1:]
-    assert kept["annotations"] == [a for a in given_["annotations"] if "keypoints" in a]
+    source, selected = (json.loads(path.read_text()) for path in (folder / "train.json", split.annotations))
+    assert selected["categories"] == source["categories"][1:]
+    assert selected["annotations"] == [a for a in source["annotations"] if "keypoints" in a]
     contents = split.summary
     assert contents.keypoints == ("left_eye", "nose", "right_eye")
     assert contents.flips == (("left_eye", "right_eye"),)

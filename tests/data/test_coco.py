@@ -83,7 +83,7 @@ def tree(tmp_path):
 
 
 @pytest.fixture
-def asked(compose, micro, tmp_path):
+def compose_coco(compose, micro, tmp_path):
     """A configuration about a tree and the micro model."""
     model = [override for override in micro if not override.startswith(("dataset.", "sweep."))]
 
@@ -95,8 +95,8 @@ def asked(compose, micro, tmp_path):
 
 
 @pytest.mark.parametrize("with_masks", [True, False], ids=["masks", "boxes"])
-def test_a_tree_is_trained_and_tested_on(asked, tree, with_masks):
-    composed = asked(tree(with_masks), "noise.sigma=0.5", "noise.when=always")
+def test_a_tree_is_trained_and_tested_on(compose_coco, tree, with_masks):
+    composed = compose_coco(tree(with_masks), "noise.sigma=0.5", "noise.when=always")
     assert build_dataset(validate_config(composed).dataset).survey().remarks == ()
     record = execute(composed)
     assert record.status is Status.COMPLETED
@@ -104,9 +104,9 @@ def test_a_tree_is_trained_and_tested_on(asked, tree, with_masks):
     assert ("segm/AP" in record.metrics) == with_masks
 
 
-def test_a_part_of_a_tree_is_trained_and_tested_on(asked, tree):
+def test_a_part_of_a_tree_is_trained_and_tested_on(compose_coco, tree):
     subset = ["dataset.classes=[brush,car]", "dataset.train_size=4", "dataset.test_size=5", "dataset.draw_seed=1"]
-    composed = asked(tree(), *subset, "noise.sigma=0.5")
+    composed = compose_coco(tree(), *subset, "noise.sigma=0.5")
     record = execute(composed)
     dataset = build_dataset(validate_config(composed).dataset)
     assert dataset.split("train").summary.images == 4
@@ -135,19 +135,19 @@ def _perfect(split, folder):
 
 
 @pytest.mark.parametrize("classes", ["null", "[brush]", "[bottle,car]"])
-def test_detections_carry_the_category_ids_of_the_file(asked, tree, tmp_path, classes):
-    dataset = build_dataset(validate_config(asked(tree(), f"dataset.classes={classes}")).dataset)
+def test_detections_carry_the_category_ids_of_the_file(compose_coco, tree, tmp_path, classes):
+    dataset = build_dataset(validate_config(compose_coco(tree(), f"dataset.classes={classes}")).dataset)
     dataset.prepare()
     split = dataset.split("test")
-    kept = set(dataset.config.classes or ("car", "bottle", "brush"))
-    ids = {c["id"] for c in CATEGORIES if c["name"] in kept}
+    names = set(dataset.config.classes or ("car", "bottle", "brush"))
+    ids = {c["id"] for c in CATEGORIES if c["name"] in names}
     expected = {(a["image_id"], a["category_id"]) for a in _annotations(True) if a["category_id"] in ids}
     ap, written = _perfect(split, tmp_path)
     assert ap == pytest.approx(100)
     assert written == expected
 
 
-def test_the_object_of_id_zero_is_found_too(asked, tree, tmp_path):
-    dataset = build_dataset(validate_config(asked(tree(first=0))).dataset)
+def test_the_object_of_id_zero_is_found_too(compose_coco, tree, tmp_path):
+    dataset = build_dataset(validate_config(compose_coco(tree(first=0))).dataset)
     dataset.prepare()
     assert _perfect(dataset.split("test"), tmp_path)[0] == pytest.approx(100)

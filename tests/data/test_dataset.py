@@ -98,14 +98,14 @@ def reads(monkeypatch):
 
 def test_the_data_sets_of_a_command_read_each_file_once(coco_dataset, coco_folder, reads):
     folder = coco_folder(images=6)
-    asked = [coco_dataset(folder, f"dataset.train_size={n}").config for n in (2, 3, 2, 4, 2)]
+    configs = [coco_dataset(folder, f"dataset.train_size={n}").config for n in (2, 3, 2, 4, 2)]
     datasets = DatasetCache()
-    for config in asked:
+    for config in configs:
         datasets.build(config).survey()
         datasets.build(config).fingerprint("train")
     assert reads == ["train.json", "test.json"]
-    assert datasets.build(asked[0]) is datasets.build(asked[2])
-    assert datasets.build(asked[0]) is not datasets.build(asked[1])
+    assert datasets.build(configs[0]) is datasets.build(configs[2])
+    assert datasets.build(configs[0]) is not datasets.build(configs[1])
 
 
 def test_both_parts_of_one_file_read_it_once(compose, coco_folder, reads):

@@ -14,14 +14,14 @@ from ablation.models.build import build_detector
 @pytest.fixture
 def sizes(coco_folder, coco_dataset):
     """A data set whose images have sizes in turn."""
-    given = {f"{i}.png": (64, 64) if i % 2 else (96, 48) for i in range(1, 8)}
+    size_by_name = {f"{i}.png": (64, 64) if i % 2 else (96, 48) for i in range(1, 8)}
 
     def edit(data):
         for image in data["images"]:
-            image["width"], image["height"] = given[image["file_name"]]
+            image["width"], image["height"] = size_by_name[image["file_name"]]
 
     folder = coco_folder(images=7, edit=edit)
-    for name, size in given.items():
+    for name, size in size_by_name.items():
         Image.new("RGB", size).save(folder / "images" / name)
     return coco_dataset(folder)
 

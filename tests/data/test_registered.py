@@ -41,24 +41,24 @@ def here(tmp_path, monkeypatch):
     return hold
 
 
-def _asked(compose, *overrides):
+def _compose_registered(compose, *overrides):
     keys = ["dataset=registered", "dataset.imports=[registering]", "dataset.train_name=mine", "sweep.root=sweeps"]
     return compose(*keys, *(overrides or ["dataset.test_share=0.5"]))
 
 
 @pytest.fixture
 def dataset(compose, here):
-    return lambda *overrides: build_dataset(validate_config(_asked(compose, *overrides)).dataset)
+    return lambda *overrides: build_dataset(validate_config(_compose_registered(compose, *overrides)).dataset)
 
 
-def test_the_registered_entries_are_kept_as_coco(dataset):
+def test_the_registered_entries_are_stored_as_coco(dataset):
     made = dataset()
-    told = made.survey()
-    assert told.summary == (
+    survey = made.survey()
+    assert survey.summary == (
         "2 images with 3 objects to train on and 2 images with 3 objects to test on; 2 classes (none, square), masks, "
         "images of 64 pixels"
     )
-    assert told.remarks[0] == "1 of 2 classes have no object to train on: none."
+    assert survey.remarks[0] == "1 of 2 classes have no object to train on: none."
     data = json.loads(made.source("train").annotations.read_text())
     assert [image["file_name"] for image in data["images"]] == [f"png/{number}.png" for number in range(1, 5)]
     first, second = data["annotations"][:2]
@@ -101,7 +101,7 @@ def test_a_run_of_its_own_makes_what_no_plan_has_made(dataset):
 def test_a_registered_set_is_trained_and_tested_on(compose, micro, here):
     model = [override for override in micro if not override.startswith(("dataset.", "sweep."))]
     keys = ["dataset.test_share=0.5", "noise.sigma=0.5", "schedule.iterations=2"]
-    record = execute(_asked(compose, *model, *keys))
+    record = execute(_compose_registered(compose, *model, *keys))
     assert {"bbox/AP", "segm/AP"} <= set(record.metrics)
 
 

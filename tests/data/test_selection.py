@@ -18,12 +18,12 @@ from ablation.sweep.identity import identify
 
 @pytest.fixture
 def dataset(compose, coco_folder):
-    """A data set of forty images in one file, and what is asked of it."""
+    """A data set of forty images in one file, and a selection from it."""
     folder = coco_folder(images=40)
 
     def of(*overrides, place=folder):
         files = [f"dataset.train_json={place}/train.json", f"dataset.train_images={place}/images"]
-        keys = ["dataset=coco_json", *files, f"dataset.folder={place}/kept", *overrides]
+        keys = ["dataset=coco_json", *files, f"dataset.folder={place}/selected", *overrides]
         return build_dataset(validate_config(compose(*keys)).dataset)
 
     return of
@@ -84,9 +84,9 @@ def test_classes_and_draw_change_nothing_in_each_other(images, dataset):
     subset = ("dataset.test_share=0.5", "dataset.train_size=6", "dataset.classes=[box]")
     assert images(*subset) == plain
     made, whole = dataset(*subset), COCO(dataset("dataset.test_share=0.5").config.train_json)
-    kept = COCO(made.split("train").annotations)
+    selected = COCO(made.split("train").annotations)
     ids = whole.getAnnIds(imgIds=sorted(plain[0]), catIds=whole.getCatIds(catNms=["box"]))
-    assert kept.loadAnns(kept.getAnnIds()) == whole.loadAnns(ids)
+    assert selected.loadAnns(selected.getAnnIds()) == whole.loadAnns(ids)
 
 
 def test_all_images_are_the_file_itself(dataset):
@@ -95,9 +95,9 @@ def test_all_images_are_the_file_itself(dataset):
 
 
 def test_the_same_images_are_the_same_data_wherever_they_are(dataset, coco_folder):
-    asked = ("dataset.test_share=0.3", "dataset.test_size=5")
-    moved = dataset(*asked, place=coco_folder("moved", images=40))
-    assert moved.fingerprint("test") == dataset(*asked).fingerprint("test")
+    selection = ("dataset.test_share=0.3", "dataset.test_size=5")
+    moved = dataset(*selection, place=coco_folder("moved", images=40))
+    assert moved.fingerprint("test") == dataset(*selection).fingerprint("test")
 
 
 def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
@@ -118,11 +118,11 @@ def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
 
 
 def test_what_is_derived_is_written_once_and_whole(dataset, images):
-    asked = ("dataset.test_share=0.2", "dataset.classes=[box]")
-    images(*asked)
-    files = [dataset(*asked).split(split).annotations for split in ("train", "test")]
+    selection = ("dataset.test_share=0.2", "dataset.classes=[box]")
+    images(*selection)
+    files = [dataset(*selection).split(split).annotations for split in ("train", "test")]
     before = [file.stat().st_mtime_ns for file in files]
-    images(*asked)
+    images(*selection)
     assert [file.stat().st_mtime_ns for file in files] == before
     assert not list(files[0].parent.glob("*.tmp"))
 

@@ -71,7 +71,7 @@ def labelled(coco_folder):
 
 
 @pytest.fixture
-def given(compose, tmp_path):
+def panoptic(compose, tmp_path):
     """The configuration of a labelled folder, or of one without its labels."""
 
     def of(folder, *more, sem_seg=True):
@@ -90,9 +90,9 @@ def _split(folder):
     return Split(folder / "train.json", folder / "images", folder / "labels")
 
 
-def test_a_panoptic_model_learns_stuff_and_is_measured_on_things_and_stuff(given, labelled, tmp_path):
+def test_a_panoptic_model_learns_stuff_and_is_measured_on_things_and_stuff(panoptic, labelled, tmp_path):
     record = execute(
-        given(labelled(), "evaluation.primary_metric=sem_seg/mIoU", "evaluation.loss_period=2", "noise.sigma=0.5")
+        panoptic(labelled(), "evaluation.primary_metric=sem_seg/mIoU", "evaluation.loss_period=2", "noise.sigma=0.5")
     )
     assert record.status is Status.COMPLETED
     assert {"bbox/AP", "segm/AP", "sem_seg/mIoU", "sem_seg/pACC"} <= set(record.metrics)
@@ -103,8 +103,8 @@ def test_a_panoptic_model_learns_stuff_and_is_measured_on_things_and_stuff(given
     assert lines[-1]["validation/loss_sem_seg"] > 0
 
 
-def test_a_lazy_panoptic_config_is_the_same_kind_of_model(given, labelled):
-    composed = given(labelled())
+def test_a_lazy_panoptic_config_is_the_same_kind_of_model(panoptic, labelled):
+    composed = panoptic(labelled())
     overrides = {"model.sem_seg_head.num_classes": 3, "model.backbone.out_channels": 8}
     composed["model"] |= {"config": "COCO-PanopticSegmentation/panoptic_fpn_R_50_1x.py", "overrides": overrides}
     config = validate_config(composed)
@@ -137,23 +137,23 @@ def _identify(composed):
     return identify(config, build_dataset(config.dataset))
 
 
-def test_labels_are_a_part_of_the_identity_only_where_they_are_given(given, labelled):
+def test_labels_are_a_part_of_the_identity_only_where_they_are_configured(panoptic, labelled):
     folder, moved = labelled(), labelled("moved")
     with_labels, without, elsewhere = (
-        _identify(composed) for composed in (given(folder), given(folder, sem_seg=False), given(moved))
+        _identify(composed) for composed in (panoptic(folder), panoptic(folder, sem_seg=False), panoptic(moved))
     )
     assert with_labels == elsewhere
     assert with_labels.training_id != without.training_id
-    dataset = build_dataset(validate_config(given(folder, sem_seg=False)).dataset)
+    dataset = build_dataset(validate_config(panoptic(folder, sem_seg=False)).dataset)
     assert dataset.fingerprint("train") == dataset.split("train").summary.fingerprint
     with (folder / "labels" / "1.png").open("ab") as file:
         file.write(b"more")
-    assert _identify(given(folder)).training_id != with_labels.training_id
+    assert _identify(panoptic(folder)).training_id != with_labels.training_id
 
 
-def test_a_chosen_part_keeps_its_labels(given, labelled):
+def test_a_chosen_part_keeps_its_labels(panoptic, labelled):
     folder = labelled()
-    dataset = build_dataset(validate_config(given(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset)
+    dataset = build_dataset(validate_config(panoptic(folder, "dataset.train_size=1", "dataset.classes=[box]")).dataset)
     dataset.prepare()
     split = dataset.split("train")
     assert split.sem_seg == folder / "labels"
@@ -187,17 +187,17 @@ def _save(mode, size=(64, 64)):
     ],
     ids=["missing", "no folder", "no image", "size", "colours", "palette", "16 bits"],
 )
-def test_labels_that_cannot_be_used_are_refused_before_anything_is_planned(given, labelled, damage, message):
+def test_labels_that_cannot_be_used_are_refused_before_anything_is_planned(panoptic, labelled, damage, message):
     folder = labelled()
     damage(folder)
     with pytest.raises(DataError, match=message):
-        build_dataset(validate_config(given(folder)).dataset).survey()
+        build_dataset(validate_config(panoptic(folder)).dataset).survey()
 
 
-def test_the_survey_tells_of_labels(given, labelled):
+def test_the_survey_counts_labels(panoptic, labelled):
     assert (
         "masks and semantic labels of 4 values"
-        in build_dataset(validate_config(given(labelled())).dataset).survey().summary
+        in build_dataset(validate_config(panoptic(labelled())).dataset).survey().summary
     )
 
 
@@ -215,9 +215,9 @@ def test_the_survey_tells_of_labels(given, labelled):
         ),
     ],
 )
-def test_both_splits_have_labels_or_none_has(given, labelled, overrides, message):
+def test_both_splits_have_labels_or_none_has(panoptic, labelled, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        validate_config(given(labelled(), *overrides))
+        validate_config(panoptic(labelled(), *overrides))
 
 
 def _refusal(config):
@@ -226,19 +226,21 @@ def _refusal(config):
     return str(refused.value)
 
 
-def test_a_panoptic_model_without_what_it_learns_from_is_refused(given, labelled):
+def test_a_panoptic_model_without_what_it_learns_from_is_refused(panoptic, labelled):
     folder = labelled()
-    assert "learns semantic labels, and coco_json has none" in _refusal(validate_config(given(folder, sem_seg=False)))
+    assert "learns semantic labels, and coco_json has none" in _refusal(
+        validate_config(panoptic(folder, sem_seg=False))
+    )
     boxes = labelled("boxes", edit=lambda data: data["annotations"][0].update(segmentation=[]))
-    assert "has objects without a mask" in _refusal(validate_config(given(boxes)))
+    assert "has objects without a mask" in _refusal(validate_config(panoptic(boxes)))
 
 
-def test_labels_beyond_the_classes_of_the_model_are_refused(given, labelled):
-    text = _refusal(validate_config(given(labelled(), "model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=2")))
+def test_labels_beyond_the_classes_of_the_model_are_refused(panoptic, labelled):
+    text = _refusal(validate_config(panoptic(labelled(), "model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=2")))
     assert "labels 2 classes, 0 to 1 (and 255 for none)" in text
     assert "holds 2. Set +model.overrides.MODEL.SEM_SEG_HEAD.NUM_CLASSES=3" in text
 
 
-def test_a_model_without_a_head_for_stuff_takes_no_notice_of_labels(given, labelled):
-    config = validate_config(given(labelled(), "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
+def test_a_model_without_a_head_for_stuff_takes_no_notice_of_labels(panoptic, labelled):
+    config = validate_config(panoptic(labelled(), "model.config=COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"))
     assert build_detector(config, build_dataset(config.dataset)).semantic is None

@@ -16,7 +16,8 @@ import pytest
 from pycocotools import mask as mask_utils
 from pycocotools.coco import COCO
 
-from ablation.data.shapes.generate import ShapesSpec, categories, generate, trace
+from ablation.data.shapes.appearance import OUTLINES
+from ablation.data.shapes.generate import ShapesSpec, generate, trace
 
 SPECS = {style: ShapesSpec(train_images=80, test_images=40, style=style) for style in ("shapes", "glyphs")}
 
@@ -134,7 +135,7 @@ def overlap(one, other):
 def test_classes_are_balanced(generated):
     spec, folder = generated
     counts = Counter(a["category_id"] for a in load(folder, "train")["annotations"])
-    expected = sum(counts.values()) / len(categories(spec.style))
+    expected = sum(counts.values()) / len(OUTLINES[spec.style])
     assert all(0.6 * expected < count < 1.4 * expected for count in counts.values())
 
 
@@ -185,8 +186,8 @@ def test_other_image_sizes_work(tmp_path):
 
 
 def test_the_styles_share_no_class():
-    assert not set(categories("shapes")) & set(categories("glyphs"))
-    assert categories("shapes") == ["rectangle", "triangle", "ellipse"]
+    assert not OUTLINES["shapes"].keys() & OUTLINES["glyphs"].keys()
+    assert list(OUTLINES["shapes"]) == ["rectangle", "triangle", "ellipse"]
 
 
 def test_traced_outlines_decode_to_the_same_pixels():

@@ -74,12 +74,12 @@ def test_a_sound_data_set_is_counted_and_has_no_remarks(surveyed, coco_folder):
             Image.effect_noise((64, 64), 60).convert("RGB").save(path)
         return folder
 
-    told = surveyed(noisy(coco_folder("one", images=3)), noisy(coco_folder("two")))
-    assert told.summary == (
+    survey = surveyed(noisy(coco_folder("one", images=3)), noisy(coco_folder("two")))
+    assert survey.summary == (
         "3 images with 6 objects to train on and 2 images with 4 objects to test on; 2 classes (square, box), masks, "
         "images of 64 pixels"
     )
-    assert told.remarks == ()
+    assert survey.remarks == ()
 
 
 REMARKS = [
@@ -143,7 +143,7 @@ REMARKS = [
 
 @pytest.mark.parametrize(("edit", "remark"), REMARKS, ids=range(len(REMARKS)))
 def test_what_a_training_takes_otherwise_is_counted(remarks, edit, remark):
-    assert any(told.startswith(remark) for told in remarks(edit)), remarks
+    assert any(found.startswith(remark) for found in remarks(edit)), remarks
 
 
 def test_edges_are_met_within_a_pixel(remarks):
@@ -163,12 +163,12 @@ def test_remarks_on_the_annotations_are_in_the_log_of_the_training(coco_folder, 
     assert f"{split.annotations}: 1 of 4 objects have an area that is 0" in caplog.text
 
 
-def test_classes_without_objects_are_told(surveyed, coco_folder):
+def test_classes_without_objects_are_remarked(surveyed, coco_folder):
     one, two = coco_folder("one"), coco_folder("two", edit=lambda d: d["annotations"].__delitem__(slice(1, None, 2)))
     assert "1 of 2 classes have no object to test on: box." in surveyed(one, two).remarks
 
 
-def test_a_class_without_an_object_cannot_be_asked_for_alone(surveyed, coco_folder):
+def test_a_class_without_an_object_cannot_be_selected_alone(surveyed, coco_folder):
     one, two = coco_folder("one"), coco_folder("two", edit=lambda d: d["annotations"].__delitem__(slice(1, None, 2)))
     with pytest.raises(
         DataError, match=r"^The 2 images to test on contain no object of box \(.*two/test\.json\)\. Select"
@@ -178,8 +178,8 @@ def test_a_class_without_an_object_cannot_be_asked_for_alone(surveyed, coco_fold
 
 def test_images_of_both_splits_are_a_leak(surveyed, coco_folder):
     folder = coco_folder()
-    (told,) = surveyed(folder, folder).remarks
-    assert told == (
+    (remark,) = surveyed(folder, folder).remarks
+    assert remark == (
         f"2 of 2 test images are also trained on, the first is {folder / 'images' / '1.png'}: the AP says nothing "
         "about new images."
     )
@@ -189,8 +189,8 @@ def test_copies_under_another_name_are_a_leak_and_other_images_are_none(surveyed
     one, two = coco_folder("one"), coco_folder("two", edit=_rename)
     shutil.copy(one / "images" / "2.png", two / "images" / "odd.png")
     Image.effect_noise((64, 64), 60).convert("RGB").save(two / "images" / "2.png")
-    (told,) = surveyed(one, two).remarks
-    assert told.startswith(f"1 of 2 test images are also trained on, the first is {two / 'images' / 'odd.png'}: ")
+    (remark,) = surveyed(one, two).remarks
+    assert remark.startswith(f"1 of 2 test images are also trained on, the first is {two / 'images' / 'odd.png'}: ")
 
 
 def test_files_that_only_begin_alike_are_no_leak(surveyed, coco_folder):
@@ -263,8 +263,8 @@ def test_an_image_with_an_orientation_is_the_size_that_detectron2_reads(coco_fol
     folder = coco_folder(edit=edit)
     _turned(folder / "images" / "odd.jpg", (64, 32), orientation)
     assert read_image(folder / "images" / "odd.jpg", "BGR").shape == (upright[1], upright[0], 3)
-    told = _split(folder).image_scan.remarks
-    assert told == (
+    remarks = _split(folder).image_scan.remarks
+    assert remarks == (
         (
             "1 of 2 images have an EXIF orientation, the first is 'odd.jpg': they are read upright, as a viewer "
             "shows them, and their annotations must be for the upright image.",

@@ -21,8 +21,8 @@ CONTRACT = ("noise.sigma=0,0.05,0.1", "noise.when=train,always", "seed=0,1")
 
 
 @pytest.fixture
-def planned(asked, micro, tmp_path):
-    return lambda *arguments: make_plan(asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
+def planned(requested_cells, micro, tmp_path):
+    return lambda *arguments: make_plan(requested_cells(*micro, f"sweep.root={tmp_path / 'sweeps'}", *arguments))
 
 
 def _complete_run(plan_, one, seconds=30.0):
@@ -38,12 +38,12 @@ def _complete_training(plan_, training_id, seconds=60.0):
     plan_.paths.training(training_id).weights.touch()
 
 
-def test_the_summary_of_the_data_is_stored_with_the_command(asked, micro, coco_folder, tmp_path):
+def test_the_summary_of_the_data_is_stored_with_the_command(requested_cells, micro, coco_folder, tmp_path):
     folder = coco_folder()
     model = [override for override in micro if override.startswith("model.")]
     files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
     files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
-    cells = make_plan(asked(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
+    cells = make_plan(requested_cells(*model, "dataset=coco_json", *files, f"sweep.root={tmp_path}/sweeps", "seed=0,1"))
     _append_history(cells, ["seed=0,1"])
     (command,) = json.loads(cells.paths.sweep.read_text())
     assert list(command["data"]) == ["coco_json"]
@@ -192,16 +192,16 @@ def test_factors_are_the_swept_keys_as_typed(planned):
     assert cells[1].cell.config["model"] == "tiny_mask_rcnn"
 
 
-def test_the_experiment_pins_two_strengths_and_the_command_line_replaces_them(asked):
-    assert [a.composed["noise"]["sigma"] for a in asked("experiment=deepmirror")] == [0, 0.11547]
-    typed = asked("experiment=deepmirror", "noise.sigma=0,0.2,0.3")
+def test_the_experiment_pins_two_strengths_and_the_command_line_replaces_them(requested_cells):
+    assert [a.composed["noise"]["sigma"] for a in requested_cells("experiment=deepmirror")] == [0, 0.11547]
+    typed = requested_cells("experiment=deepmirror", "noise.sigma=0,0.2,0.3")
     assert [a.composed["noise"]["sigma"] for a in typed] == [0, 0.2, 0.3]
-    assert [a.composed["noise"]["sigma"] for a in asked("experiment=deepmirror", "noise.sigma=0.2")] == [0.2]
+    assert [a.composed["noise"]["sigma"] for a in requested_cells("experiment=deepmirror", "noise.sigma=0.2")] == [0.2]
 
 
-def test_presets_are_not_swept(asked):
+def test_presets_are_not_swept(requested_cells):
     with pytest.raises(ConfigError, match=r"experiment=dsu,mixstyle sweeps presets.*one command for each"):
-        asked("experiment=dsu,mixstyle")
+        requested_cells("experiment=dsu,mixstyle")
 
 
 @pytest.mark.parametrize(
@@ -231,8 +231,8 @@ def test_presets_are_not_swept(asked):
     ],
     ids=" ".join,
 )
-def test_cells_are_composed_as_hydra_composes_them(asked, compose, arguments):
-    found = asked(*arguments)
+def test_cells_are_composed_as_hydra_composes_them(requested_cells, compose, arguments):
+    found = requested_cells(*arguments)
     assert found
     for one in found:
         expected = compose(*(o for o in one.overrides if not o.startswith("hydra.")))

@@ -25,7 +25,7 @@ def paths(tmp_path):
 
 
 @pytest.fixture
-def swept(asked, micro, tmp_path, monkeypatch, paths):
+def swept(requested_cells, micro, tmp_path, monkeypatch, paths):
     """Run a grid with a launcher that only writes records; returns the run ids of each launch, then the error."""
     monkeypatch.setattr(check_models, "_find_levels", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
 
@@ -40,7 +40,7 @@ def swept(asked, micro, tmp_path, monkeypatch, paths):
                     complete(paths, one, environment or dict(provenance.versions()))
             return failures
 
-        cells = asked(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
+        cells = requested_cells(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
         try:
             run_sweep(cells, launch, workers=2, arguments=overrides)
         except SweepFailed as error:

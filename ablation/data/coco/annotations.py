@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISREG
@@ -205,22 +206,20 @@ def _check_box(annotation: _Entry) -> None:
         raise FormatError(f"must have an area in pixels >= 0, got {format_json(annotation['area'])}")
 
 
-def _image_sizes(images: list[_Entry], path: Path, folder: Path) -> Iterable[tuple[str, int]]:
-    missing = []
+def _image_sizes(images: list[_Entry], path: Path, folder: Path) -> list[tuple[str, int]]:
+    sizes, missing = [], []
     for image in images:
         name = image["file_name"]
-        try:
+        with suppress(OSError, ValueError):  # ValueError: a name that no file system allows
             stat = (folder / name).stat()
-        except (OSError, ValueError):  # ValueError: a name that no file system allows
-            missing.append(name)
-            continue
-        if S_ISREG(stat.st_mode):
-            yield name, stat.st_size
-        else:
-            missing.append(name)
+            if S_ISREG(stat.st_mode):
+                sizes.append((name, stat.st_size))
+                continue
+        missing.append(name)
     if missing:
         raise DataError(
             f"{len(missing)} of {len(images)} images of {path} are not in {folder}, "
             f"the first is {format_json(missing[0])}. Set the folder of the images (dataset.train_images, "
             "dataset.test_images)."
         )
+    return sizes

@@ -81,13 +81,12 @@ def _missing_parts(annotations: list[_Entry]) -> list[str]:
     """Masks or keypoints that only some objects have: a training needs them of all, so it uses none."""
     objects = [a for a in annotations if not a.get("iscrowd")]
     remarks = []
-    for key, name, consequence in (
-        ("segmentation", "mask", "so masks are neither trained on nor scored"),
-        ("keypoints", "keypoints", "so keypoints are neither trained on nor scored"),
-    ):
+    for key, name, parts in (("segmentation", "mask", "masks"), ("keypoints", "keypoints", "keypoints")):
         without = sum(not a.get(key) for a in objects)
         if 0 < without < len(objects):
-            remarks.append(f"{without} of {len(objects)} objects have no {name}, {consequence}.")
+            remarks.append(
+                f"{without} of {len(objects)} objects have no {name}, so {parts} are neither trained on nor scored."
+            )
     crowds = [a for a in annotations if a.get("iscrowd")]
     bare = sum(not a.get("segmentation") for a in crowds)
     if bare and any(a.get("segmentation") for a in objects):

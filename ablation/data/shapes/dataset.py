@@ -40,13 +40,11 @@ class Shapes(Dataset):
                 return
             for leftover in folder.parent.glob(f".{folder.name}.*"):  # of a process that was killed
                 shutil.rmtree(leftover, ignore_errors=True)
-            temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-            try:
+            with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as name:
+                temporary = Path(name)
                 shapes.generate(_spec(self.config), temporary)
                 temporary.chmod(0o755)
                 temporary.rename(folder)  # so that the folder is there as a whole or not at all
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
 
     @property
     def _folder(self) -> Path:
@@ -59,9 +57,4 @@ def _hash(config: ShapesConfig) -> str:
 
 
 def _spec(config: ShapesConfig) -> shapes.ShapesSpec:
-    return shapes.ShapesSpec(
-        seed=config.seed,
-        train_images=config.train_size,
-        test_images=config.test_size,
-        image_size=config.image_size,
-    )
+    return shapes.ShapesSpec(config.seed, config.train_size, config.test_size, config.image_size)

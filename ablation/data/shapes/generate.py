@@ -57,24 +57,13 @@ class ShapesSpec:
     object_size: tuple[float, float] = (0.125, 0.45)
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be >= 0, got {self.seed}.")
         if self.image_size < 32:
             raise ValueError(f"image_size must be >= 32 pixels, got {self.image_size}.")
-        for name in ("train_images", "test_images"):
+        for name in ("seed", "train_images", "test_images"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be >= 0, got {getattr(self, name)}.")
         if self.style not in OUTLINES:
             raise ValueError(f"style must be one of {', '.join(OUTLINES)}, got {self.style!r}.")
-
-
-@dataclass(frozen=True)
-class _Scene:
-    """One rendered image, (H, W, 3) in BGR, with the class index and the visible pixels of each object."""
-
-    image: NDArray[np.uint8]
-    classes: list[int]
-    visible: list[Mask]
 
 
 def generate(spec: ShapesSpec, folder: Path) -> None:
@@ -89,26 +78,21 @@ def generate(spec: ShapesSpec, folder: Path) -> None:
         (folder / f"{split}.json").write_text(json.dumps(coco, separators=(",", ":")), encoding="utf-8")
 
 
-def categories(style: Style) -> list[str]:
-    """Return the class names of a style in the order of their COCO category ids, which start at 1."""
-    return list(OUTLINES[style])
-
-
 def _write_split(spec: ShapesSpec, split: str, count: int, folder: Path) -> dict[str, Any]:
-    names = categories(spec.style)
+    names = enumerate(OUTLINES[spec.style], 1)
     offset = TEST_ID_OFFSET if split == "test" else 0
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     for number in range(count):
         key = (spec.seed, list(OUTLINES).index(spec.style), SPLITS.index(split), number)
-        scene = _draw_scene(spec, np.random.default_rng(key))
+        image, objects = _draw_scene(spec, np.random.default_rng(key))
         image_id = offset + number + 1
         file_name = f"{image_id:07d}.png"
-        if not cv2.imwrite(str(folder / file_name), scene.image):
+        if not cv2.imwrite(str(folder / file_name), image):
             raise OSError(f"Could not write {folder / file_name}.")
         size = spec.image_size
         images.append({"id": image_id, "file_name": file_name, "width": size, "height": size})
-        for class_index, visible in zip(scene.classes, scene.visible, strict=True):
+        for class_index, visible in objects:
             annotation_id = offset + len(annotations) + 1
             annotations.append(_annotate(visible, annotation_id, image_id, class_index + 1))
     return {
@@ -116,7 +100,7 @@ def _write_split(spec: ShapesSpec, split: str, count: int, folder: Path) -> dict
         "licenses": [],
         "images": images,
         "annotations": annotations,
-        "categories": [{"id": i, "name": n, "supercategory": spec.style} for i, n in enumerate(names, 1)],
+        "categories": [{"id": i, "name": n, "supercategory": spec.style} for i, n in names],
     }
 
 
@@ -150,7 +134,8 @@ def trace(mask: Mask) -> list[Points]:
     return [(contour[:, 0].astype(np.float64) + 0.5) / 2 for contour in contours]
 
 
-def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> _Scene:
+def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> tuple[NDArray[np.uint8], list[tuple[int, Mask]]]:
+    """Return an image, (H, W, 3) in BGR, and the class index and the visible pixels, (H, W), of each object."""
     appearance = APPEARANCES[spec.style]
     canvas = appearance.background(rng, spec.image_size)
     classes: list[int] = []
@@ -167,7 +152,7 @@ def _draw_scene(spec: ShapesSpec, rng: np.random.Generator) -> _Scene:
         classes.append(class_index)
     grain = np.float32(rng.uniform(*appearance.grain))
     canvas += grain * rng.standard_normal(canvas.shape, dtype=np.float32)
-    return _Scene(np.clip(canvas, 0, 255).astype(np.uint8), classes, visible)
+    return np.clip(canvas, 0, 255).astype(np.uint8), list(zip(classes, visible, strict=True))
 
 
 def _deal_classes(spec: ShapesSpec, rng: np.random.Generator) -> Iterator[int]:
