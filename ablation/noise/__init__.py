@@ -85,12 +85,8 @@ def build(
     return None if noise.is_off else noise
 
 
-def _field_names(noise_class: type[Noise]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(noise_class))
-
-
 def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None:
-    own = sorted(set(_field_names(noise_class)) - {"sigma", *_AXES})
+    own = sorted({field.name for field in fields(noise_class)} - {"sigma", *_AXES})
     for name in params:
         if name not in own:
             allowed = f"It has: {', '.join(own)}." if own else "It has no parameters; use {}."
@@ -103,13 +99,12 @@ def _supported_axes(noise_class: type[Noise], axes: Mapping[str, object]) -> dic
     """Return the axes that differ from the default; raise ConfigError for those that the type does not support."""
     chosen = {name: value for name, value in axes.items() if value != _AXES[name]}
     for name, value in chosen.items():
-        if name not in _field_names(noise_class):
-            shown = str(value).lower() if isinstance(value, bool) else value
-            usual = {"relative": "relative", None: "null", False: "false"}[_AXES[name]]  # type: ignore[index]
+        if name not in noise_class.__dataclass_fields__:
             reason = noise_class.refusals.get(name, "the type has no such choice")
+            as_yaml: dict[object, object] = {None: "null", False: "false", True: "true"}
             raise ConfigError(
-                f"noise.{name}={shown} makes no sense for {noise_class.type_name()}: {reason}. "
-                f"Set noise.{name}={usual}."
+                f"noise.{name}={as_yaml.get(value, value)} makes no sense for {noise_class.type_name()}: {reason}. "
+                f"Set noise.{name}={as_yaml.get(_AXES[name], _AXES[name])}."
             )
     return chosen
 

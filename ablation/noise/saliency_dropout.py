@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.noise._draws import check_flag
 from ablation.noise.base import Noise, check_number
 from ablation.records.errors import ConfigError
 
@@ -38,7 +37,6 @@ class SaliencyDropout(Noise):
     shared: bool = False
 
     def __post_init__(self) -> None:
-        check_flag("noise.shared", self.shared)
         low = check_number("noise.params.threshold_low", self.threshold_low, at_least=0, at_most=1)
         high = check_number("noise.params.threshold_high", self.threshold_high, at_least=0, at_most=1)
         if low > high:
