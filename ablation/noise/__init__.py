@@ -60,7 +60,7 @@ def build(
     scale: str = "relative",
     granularity: str | None = None,
     shared: bool = False,
-    params: Mapping[str, object] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Noise | None:
     """Build a noise, or return None if it is off (type none, or a strength of 0).
 
@@ -80,8 +80,7 @@ def build(
     params = dict(params or {})
     _check_names(noise_class, params)
     axes = {"scale": scale, "granularity": granularity, "shared": shared}
-    arguments: dict[str, Any] = {**params, **_supported_axes(noise_class, axes)}
-    noise = noise_class(sigma=sigma, **arguments)
+    noise = noise_class(sigma=sigma, **params, **_supported_axes(noise_class, axes))
     return None if noise.is_off else noise
 
 
@@ -95,7 +94,7 @@ def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None
             )
 
 
-def _supported_axes(noise_class: type[Noise], axes: Mapping[str, object]) -> dict[str, object]:
+def _supported_axes(noise_class: type[Noise], axes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the axes that differ from the default; raise ConfigError for those that the type does not support."""
     chosen = {name: value for name, value in axes.items() if value != _AXES[name]}
     for name, value in chosen.items():

@@ -76,11 +76,10 @@ class DropBlock(Noise):
         height, width = x.shape[2:]
         size = min(self.block_size, height, width)
         places = (height - size + 1, width - size + 1)
-        gamma = (
-            _gamma_for(self.strength, height, width, size)
-            if self.p is None
-            else self.p * height * width / (size**2 * places[0] * places[1])
-        )
+        if self.p is None:
+            gamma = _gamma_for(self.strength, height, width, size)
+        else:
+            gamma = self.p * height * width / (size**2 * places[0] * places[1])
         drawn = x.new_empty(*x.shape[:2], *places, dtype=torch.float32).uniform_(generator=generator)
         centres = F.pad(drawn < gamma, [size - 1] * 4)
         return _widened(_widened(centres, size, dim=2), size, dim=3)
