@@ -89,7 +89,7 @@ def shared_features(model: Any) -> Iterator[Callable[[], None]]:
     def forward(images: Tensor) -> dict[str, Tensor]:
         if not features:
             features.update(compute(images))
-        return dict(features)
+        return dict(features)  # a copy, so that no consumer changes the shared one
 
     model.backbone.forward = forward
     try:
@@ -129,6 +129,7 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
 
     own, cells = new_pass(config.noise), config.evaluation.noise_grid.cells()
     cell_passes = _grid_passes(cells, own, new_pass)
+    # Each pass once, the run's own first: the examples and detectron2's evaluators get the outputs of the first.
     passes = list(dict.fromkeys([own, *cell_passes]))
     evaluators = detectron2_metrics.build_evaluators(split, name, detector)
     examples = ExampleCollector(truth, split.images, config.evaluation.pictures)
@@ -137,6 +138,7 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
     counter = BatchCounter(len(loader) * (len(passes) + len(conditions)))
     _infer(model, loader, passes, counter, [examples.add, *(evaluator.process for evaluator in evaluators.values())])
     corruptions = []
+    # A corrupted image shares no features with the clean one, so each condition needs a run over the images.
     for corruption, severity in conditions:
         corrupted = new_pass(config.noise)
         _infer(model, load(CorruptedMapper(mapper, corruption, severity)), [corrupted], counter)
@@ -198,6 +200,7 @@ def _infer(
             drop_features()
             for number, one in enumerate(passes):
                 counter.report()
+                # Noise below the outputs acts while the backbone computes, so these features are of this pass alone.
                 if one.injection.is_inside_backbone:
                     drop_features()
                 with one.injection:

@@ -225,6 +225,7 @@ def _overlapping_pairs(found: _Detections, truths: _Truths, task: Task) -> _Pair
         keys = [key << 32 | shapes.category for key, shapes in zip(keys, (found, truths), strict=True)]
     common = np.intersect1d(keys[0], keys[1])
     bounds = [np.searchsorted(key, common, side).tolist() for key in keys for side in ("left", "right")]
+    # The empty first part keeps the types where nothing overlaps.
     parts = [(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))]
     for first, end, first_truth, end_truth in zip(*bounds, strict=True):
         crowds = truths.crowds[first_truth:end_truth].tolist()

@@ -21,6 +21,7 @@ def robustness(cells: Sequence[Metrics], clean: Metrics, tasks: Sequence[str], n
     """
     summary: dict[str, float | None] = {}
     for task in tasks:
+        # A task without ground truth has an AP of None.
         aps = [ap for metrics in cells if (ap := metrics.get(f"{task}/AP")) is not None]
         if not aps:
             continue

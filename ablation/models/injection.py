@@ -170,6 +170,7 @@ class Injection(FeatureHooks):
         tally.measure(crop, noisy, None)
         if crop.shape == x.shape:
             return noisy
+        # What lies beyond the image is padding and stays as it was.
         y = x.clone()
         y[..., :height, :width] = noisy
         return y
@@ -183,6 +184,7 @@ class Injection(FeatureHooks):
 
     def _seeded_generator(self, device: torch.device, *key: object) -> torch.Generator:
         generator = self._generators.setdefault(device, torch.Generator(device))
+        # Unlike hash(), the digest is the same in every process. manual_seed takes 63 bits.
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
         generator.manual_seed(int.from_bytes(digest, "big") >> 1)
         return generator

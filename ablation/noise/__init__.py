@@ -42,6 +42,7 @@ def load(type_: str) -> type[Noise]:
             f"{_suggest(type_, (*available(), 'none'))}"
         )
     module = importlib.import_module(f"{__name__}.{type_}")
+    # A module may import other noise classes: only the one that it defines is its type.
     found = [
         value
         for value in vars(module).values()

@@ -52,6 +52,7 @@ class SaliencyDropout(Noise):
 
         with torch.no_grad():
             activation = x.mean(dim=1, keepdim=True, dtype=torch.float32)
+            # Padding must not be the maximum that the threshold is a fraction of.
             counted = activation if valid is None else activation.masked_fill(~valid, -torch.inf)
             threshold = activation.new_empty(1 if self.shared else x.shape[0], 1, 1, 1)
             threshold.uniform_(self.threshold_low, self.threshold_high, generator=generator)

@@ -91,6 +91,7 @@ def observe(config: RunConfig, dataset: Dataset, file: Path | None = None) -> Ob
     detector = build_detector(config, dataset)
     name = register(dataset.split("test"))
     if file is None:
+        # An image with objects shows more; a split may hold images without any.
         entries: list[dict[str, Any]] = DatasetCatalog.get(name)
         entry = next((entry for entry in entries if entry["annotations"]), entries[0])
     else:
