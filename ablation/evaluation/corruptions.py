@@ -48,12 +48,12 @@ def check_corruptions(config: RunConfig, dataset: Dataset) -> None:
     selection = dataset.selections.get("test")
     if selection is None:
         return  # generated images are large enough
-    source, kept = selection.source, selection.ids
-    entries = [entry for key, entry in source.summary.entries.items() if key in kept]
+    entries = (entry for key, entry in selection.source.summary.entries.items() if key in selection.ids)
     if small := [entry.name for entry in entries if min(entry.width, entry.height) < _MIN_SIDE]:
         raise DataError(
             f"evaluation.corruptions needs images of at least {_MIN_SIDE} x {_MIN_SIDE} pixels; {len(small)} of "
-            f"{source.annotations} are smaller, the first is {small[0]!a}. Leave them out, or the corruptions."
+            f"{selection.source.annotations} are smaller, "
+            f"the first is {small[0]!a}. Leave them out, or the corruptions."
         )
 
 

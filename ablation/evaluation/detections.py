@@ -45,14 +45,18 @@ class Detections:
             self._matches[task] = match(self._truth, self._results, task)
         return self._matches[task]
 
+    def scores(self, tasks: Sequence[Task]) -> dict[str, float | None]:
+        """Return the metrics by detectron2's names, in percent; None where there is no ground truth of that kind."""
+        metrics: dict[str, float | None] = {}
+        for task in tasks:
+            numbers = accumulate(self.matches(task))
+            names = self.matches(task).category_names.tolist()
+            # The AP of a single class is the AP itself.
+            for key in (*_METRICS, *(f"AP-{name}" for name in names if len(names) > 1)):
+                metrics[f"{task}/{key}"] = None if math.isnan(numbers[key]) else numbers[key]
+        return metrics
+
     def error_shift(self, task: Task) -> dict[str, float | None]:
         """Return TIDE's kinds of error in points of AP50; None where no class is left to score."""
         gains = error_shift(self._truth, self._results, task)
         return {name: None if math.isnan(gain) else gain for name, gain in gains.items() if name != "AP50"}
-
-
-def scores(matches: Matches, task: str) -> dict[str, float | None]:
-    """Return the metrics by detectron2's names, in percent; None where there is no ground truth of that kind."""
-    numbers = accumulate(matches)
-    classes = [f"AP-{name}" for name in matches.category_names.tolist()] if len(matches.category_ids) > 1 else []
-    return {f"{task}/{key}": None if math.isnan(numbers[key]) else numbers[key] for key in (*_METRICS, *classes)}

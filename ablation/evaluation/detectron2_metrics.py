@@ -13,9 +13,25 @@ from PIL import Image
 
 from ablation.data.loaders import register_semantic
 from ablation.data.splits import Split
-from ablation.models.detector import SemanticHead
+from ablation.models.detector import Detector, SemanticHead
 
 _SEMANTIC_METRICS = ("mIoU", "fwIoU", "mACC", "pACC")  # detectron2 gives those of each class too
+
+
+def build_evaluators(split: Split, name: str, detector: Detector) -> dict[str, Any]:
+    """Return detectron2's evaluators for what is predicted besides boxes and masks, by task.
+
+    Args:
+        split: The split to evaluate on.
+        name: Of the split in detectron2's catalog.
+        detector: The config of the model.
+    """
+    evaluators = {}
+    if detector.has_keypoints and split.summary.has_keypoints:
+        evaluators["keypoints"] = keypoint_evaluator(name, detector.oks_sigmas)
+    if detector.semantic and split.sem_seg:
+        evaluators["sem_seg"] = semantic_evaluator(split, detector.semantic)
+    return evaluators
 
 
 def keypoint_evaluator(name: str, oks_sigmas: Sequence[float]) -> Any:
@@ -39,12 +55,6 @@ def keypoint_evaluator(name: str, oks_sigmas: Sequence[float]) -> Any:
     return evaluator
 
 
-def keypoint_metrics(evaluator: Any) -> dict[str, float | None]:
-    """Return the metrics by detectron2's names, in percent; None where there is no ground truth of that kind."""
-    metrics = evaluator.evaluate().get("keypoints", {})
-    return {f"keypoints/{key}": value if math.isfinite(value) else None for key, value in metrics.items()}
-
-
 def semantic_evaluator(split: Split, head: SemanticHead) -> Any:
     """Return detectron2's evaluator of the semantic labels of a split."""
     name = register_semantic(split, head.classes, head.ignore_value)
@@ -53,10 +63,11 @@ def semantic_evaluator(split: Split, head: SemanticHead) -> Any:
     return evaluator
 
 
-def semantic_metrics(evaluator: Any) -> dict[str, float | None]:
-    """Return the metrics by detectron2's names, in percent; None where no pixel is labelled."""
-    metrics = evaluator.evaluate()["sem_seg"]
-    return {f"sem_seg/{key}": float(metrics[key]) if math.isfinite(metrics[key]) else None for key in _SEMANTIC_METRICS}
+def read_metrics(evaluator: Any, task: str) -> dict[str, float | None]:
+    """Return the metrics by detectron2's names, in percent; None where there is no ground truth of that kind."""
+    metrics = evaluator.evaluate().get(task, {})
+    names = _SEMANTIC_METRICS if task == "sem_seg" else metrics
+    return {f"{task}/{name}": float(metrics[name]) if math.isfinite(metrics[name]) else None for name in names}
 
 
 def _read_labels(path: str, dtype: Any) -> NDArray[Any]:

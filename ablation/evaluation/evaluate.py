@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -12,17 +13,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ablation.config.evaluation import GridCell
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
 from ablation.data.dataset import Dataset
 from ablation.data.loaders import Mapper, evaluation_loader, register
-from ablation.data.splits import Split
 from ablation.evaluation import detectron2_metrics
 from ablation.evaluation.corruptions import CorruptedMapper
-from ablation.evaluation.detections import Detections, scores
+from ablation.evaluation.detections import Detections
 from ablation.evaluation.matching import Task
 from ablation.evaluation.pictures import ExampleCollector, ExampleImage
-from ablation.evaluation.robustness import under_corruption, under_noise
+from ablation.evaluation.robustness import robustness
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
 from ablation.processes import progress
@@ -30,7 +31,6 @@ from ablation.processes.progress import Progress
 from ablation.records.schema import CorruptionScore, GridScore, LevelTelemetry
 from ablation.scoring import Matches
 
-MetricReader = Callable[[Any], dict[str, float | None]]
 BatchCallback = Callable[[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]], object]
 
 
@@ -72,45 +72,39 @@ class BatchCounter:
         progress.report_progress(Progress("evaluate", self.done, self._total, seconds_left=left))
 
 
-class SharedFeatures:
-    """Computes the features of the backbone once per batch inside a `with` block, for any number of forward passes.
+@contextlib.contextmanager
+def shared_features(model: Any) -> Iterator[Callable[[], None]]:
+    """Compute the features of the backbone once per batch inside a `with` block, for any number of forward passes.
 
     Noise is added behind the backbone by hooks, so each pass perturbs the same clean features and gives the result of
-    an evaluation of its own. Call `clear` before each batch.
+    an evaluation of its own.
+
+    Yields:
+        A function that drops the features. Call it before each batch, and around a pass that changes what the backbone
+        computes.
     """
+    compute = model.backbone.forward
+    features: dict[str, Tensor] = {}
 
-    def __init__(self, model: Any) -> None:
-        self._backbone = model.backbone
-        self._features: dict[str, Tensor] | None = None
+    def forward(images: Tensor) -> dict[str, Tensor]:
+        if not features:
+            features.update(compute(images))
+        return dict(features)  # a copy, so that no consumer changes the shared one
 
-    def __enter__(self) -> SharedFeatures:
-        self._compute = self._backbone.forward
-        self._backbone.forward = self._forward
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        del self._backbone.forward
-
-    def clear(self) -> None:
-        """Drop the features, because the next pass has other images or changes what the backbone computes."""
-        self._features = None
-
-    def _forward(self, images: Tensor) -> dict[str, Tensor]:
-        if self._features is None:
-            self._features = self._compute(images)
-        return dict(self._features)
+    model.backbone.forward = forward
+    try:
+        yield features.clear
+    finally:
+        del model.backbone.forward
 
 
 @dataclass(frozen=True, eq=False)
 class _Pass:
     """A noise, and the detections of the model under it."""
 
+    noise: NoiseConfig
     injection: Injection
     detections: Detections
-
-    def scores(self, tasks: Sequence[Task]) -> dict[str, float | None]:
-        """Return the metrics of each task."""
-        return {key: value for task in tasks for key, value in scores(self.detections.matches(task), task).items()}
 
 
 def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: Detector) -> Evaluation:
@@ -127,46 +121,41 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
     truth = json.loads(split.annotations.read_bytes())
 
     def new_pass(noise: NoiseConfig, draw: int = 0) -> _Pass:
-        return _Pass(Injection(model, noise, phase="eval", draw=draw), Detections(truth))
+        return _Pass(noise, Injection(model, noise, phase="eval", draw=draw), Detections(truth))
 
     def load(mapper: Mapper) -> Any:
         unannotated = partial(_map_without_annotations, mapper)
         return evaluation_loader(unannotated, name, config.evaluation.batch_size, detector.loader_config.workers)
 
-    own = new_pass(config.noise)
-    clean = own if not config.noise.acts("eval") else None
-    cells = config.evaluation.noise_grid.cells()
-    cell_passes = []
-    for cell in cells:
-        if cell.noise.acts("eval"):
-            cell_passes.append(new_pass(cell.noise, cell.draw))
-        else:  # all cells without noise share one pass
-            clean = clean or new_pass(cell.noise, cell.draw)
-            cell_passes.append(clean)
+    own, cells = new_pass(config.noise), config.evaluation.noise_grid.cells()
+    cell_passes = _grid_passes(cells, own, new_pass)
+    # Each pass once, the run's own first: the examples and detectron2's evaluators get the outputs of the first.
     passes = list(dict.fromkeys([own, *cell_passes]))
-    evaluators = _detectron2_evaluators(split, name, detector)
+    evaluators = detectron2_metrics.build_evaluators(split, name, detector)
     examples = ExampleCollector(truth, split.images, config.evaluation.pictures)
     mapper = detector.mapper(name, augmented=False, annotated=False)
     loader, conditions = load(mapper), config.evaluation.conditions()
     counter = BatchCounter(len(loader) * (len(passes) + len(conditions)))
-    _infer(model, loader, passes, counter, [examples.add, *(evaluator.process for evaluator, _ in evaluators)])
+    _infer(model, loader, passes, counter, [examples.add, *(evaluator.process for evaluator in evaluators.values())])
     corruptions = []
+    # A corrupted image shares no features with the clean one, so each condition needs a run over the images.
     for corruption, severity in conditions:
         corrupted = new_pass(config.noise)
         _infer(model, load(CorruptedMapper(mapper, corruption, severity)), [corrupted], counter)
-        corruptions.append(CorruptionScore(corruption, severity, corrupted.scores(tasks)))
+        corruptions.append(CorruptionScore(corruption, severity, corrupted.detections.scores(tasks)))
     for one in passes:
         one.injection.check_applied()
-    pass_scores = {one: one.scores(tasks) for one in passes}
+    scores = {one: one.detections.scores(tasks) for one in passes}
     grid = tuple(
-        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, pass_scores[one], one.injection.telemetry())
+        GridScore(cell.type, cell.sigma, cell.levels, cell.draw, scores[one], one.injection.telemetry())
         for cell, one in zip(cells, cell_passes, strict=True)
     )
-    metrics = dict(pass_scores[own])
-    for evaluator, read_metrics in evaluators:
-        metrics |= read_metrics(evaluator)
-    metrics |= under_noise(grid, pass_scores[clean] if clean else None, tasks)
-    metrics |= under_corruption(corruptions, pass_scores[own], tasks)
+    metrics = dict(scores[own])
+    for task, evaluator in evaluators.items():
+        metrics |= detectron2_metrics.read_metrics(evaluator, task)
+    clean = next((scores[one] for one in passes if not one.noise.acts("eval")), {})
+    metrics |= robustness([cell.metrics for cell in grid if cell.sigma > 0], clean, tasks, "PFN")
+    metrics |= robustness([score.metrics for score in corruptions], scores[own], tasks, "PC")
     return Evaluation(
         metrics,
         () if len(own.detections) else ("no detections: every AP is 0",),
@@ -179,16 +168,17 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
     )
 
 
-def _detectron2_evaluators(split: Split, name: str, detector: Detector) -> list[tuple[Any, MetricReader]]:
-    """Return detectron2's evaluators for what is predicted besides boxes and masks, each with its reader."""
-    evaluators: list[tuple[Any, MetricReader]] = []
-    if detector.has_keypoints and split.summary.has_keypoints:
-        keypoints = detectron2_metrics.keypoint_evaluator(name, detector.oks_sigmas)
-        evaluators.append((keypoints, detectron2_metrics.keypoint_metrics))
-    if detector.semantic and split.sem_seg:
-        labels = detectron2_metrics.semantic_evaluator(split, detector.semantic)
-        evaluators.append((labels, detectron2_metrics.semantic_metrics))
-    return evaluators
+def _grid_passes(cells: Sequence[GridCell], own: _Pass, new_pass: Callable[[NoiseConfig, int], _Pass]) -> list[_Pass]:
+    """Return the pass of each cell of the noise grid; all cells without noise share one, if possible the run's own."""
+    clean = own if not own.noise.acts("eval") else None
+    passes = []
+    for cell in cells:
+        if cell.noise.acts("eval"):
+            passes.append(new_pass(cell.noise, cell.draw))
+        else:
+            clean = clean or new_pass(cell.noise, cell.draw)
+            passes.append(clean)
+    return passes
 
 
 def _map_without_annotations(mapper: Mapper, entry: dict[str, Any]) -> dict[str, Any]:
@@ -205,17 +195,18 @@ def _infer(
 ) -> None:
     """Run the model on each batch once for each pass; the callbacks receive the outputs of the first one."""
     model.eval()
-    with torch.no_grad(), SharedFeatures(model) as shared:
+    with torch.no_grad(), shared_features(model) as drop_features:
         for batch in loader:
-            shared.clear()
+            drop_features()
             for number, one in enumerate(passes):
                 counter.report()
+                # Noise below the outputs acts while the backbone computes, so these features are of this pass alone.
                 if one.injection.is_inside_backbone:
-                    shared.clear()
+                    drop_features()
                 with one.injection:
                     outputs = model(batch)
                 if one.injection.is_inside_backbone:
-                    shared.clear()
+                    drop_features()
                 one.detections.add(batch, outputs)
                 for callback in callbacks if number == 0 else ():
                     callback(batch, outputs)

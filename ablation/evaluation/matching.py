@@ -47,8 +47,8 @@ def match(ground_truth: Mapping[str, Any] | Path, detections: Sequence[Mapping[s
     if unknown := {d["image_id"] for d in detections} - sizes.keys():
         raise DataError(f"There are detections in images that the ground truth lacks: {sorted(unknown)[:5]}.")
     image_ids, category_ids = np.unique(list(sizes)), np.unique(list(names))
-    truths = _select_truths(data["annotations"], image_ids.tolist(), category_ids.tolist(), sizes, task)
-    found = _select_detections(detections, image_ids.tolist(), category_ids.tolist(), task)
+    truths = _select_truths(data["annotations"], image_ids, category_ids, sizes, task)
+    found = _select_detections(detections, image_ids, category_ids, task)
     matched, ignored = _assign(_overlapping_pairs(found, truths, task), found, truths)
     # Stable on top of the order by image, class and score: images stay ascending among equal scores.
     order = np.lexsort((-found.scores, found.category))
@@ -104,35 +104,34 @@ class _Detections(_Shapes):
 
 def _select_truths(
     annotations: Sequence[Mapping[str, Any]],
-    image_ids: Sequence[Any],
-    category_ids: Sequence[Any],
+    image_ids: NDArray[Any],
+    category_ids: NDArray[Any],
     sizes: Mapping[Any, tuple[int, int]],
     task: Task,
 ) -> _Truths:
-    images, categories = set(image_ids), set(category_ids)
+    images, categories = set(image_ids.tolist()), set(category_ids.tolist())
     known = [a for a in annotations if a["image_id"] in images and a["category_id"] in categories]
-    image, category = _positions(known, image_ids, category_ids)
+    image, category = _positions(image_ids, known, "image_id"), _positions(category_ids, known, "category_id")
     order = np.lexsort((category, image))
     known = [known[i] for i in order.tolist()]
     areas = [a["area"] if "area" in a else a["bbox"][2] * a["bbox"][3] for a in known]
-    crowds = np.array([bool(a.get("iscrowd", 0)) for a in known], bool)
     return _Truths(
         image[order],
         category[order],
         _boxes(known) if task == "bbox" else [truth_mask(a, sizes[a["image_id"]]) for a in known],
         _outside(np.array(areas, np.float64)),
-        crowds,
+        np.array([bool(a.get("iscrowd", 0)) for a in known], bool),
         np.array([a["id"] == 0 for a in known], bool),
     )
 
 
 def _select_detections(
-    detections: Sequence[Mapping[str, Any]], image_ids: Sequence[Any], category_ids: Sequence[Any], task: Task
+    detections: Sequence[Mapping[str, Any]], image_ids: NDArray[Any], category_ids: NDArray[Any], task: Task
 ) -> _Detections:
     """Return the first hundred detections of each image and class by falling score; ties keep their order."""
-    categories = set(category_ids)
+    categories = set(category_ids.tolist())
     known = [d for d in detections if d["category_id"] in categories]
-    image, category = _positions(known, image_ids, category_ids)
+    image, category = _positions(image_ids, known, "image_id"), _positions(category_ids, known, "category_id")
     score = np.array([d["score"] for d in known], np.float64)
     order = np.lexsort((-score, category, image))
     order = order[ranks(image[order], category[order]) < MAX_DETECTIONS]
@@ -147,15 +146,9 @@ def _select_detections(
     return _Detections(image[order], category[order], shapes, _outside(np.asarray(areas, np.float64)), score[order])
 
 
-def _positions(
-    entries: Sequence[Mapping[str, Any]], image_ids: Sequence[Any], category_ids: Sequence[Any]
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    images = {image: position for position, image in enumerate(image_ids)}
-    categories = {category: position for position, category in enumerate(category_ids)}
-    return (
-        np.array([images[entry["image_id"]] for entry in entries], np.int32),
-        np.array([categories[entry["category_id"]] for entry in entries], np.int32),
-    )
+def _positions(ids: NDArray[Any], entries: Sequence[Mapping[str, Any]], key: str) -> NDArray[np.int32]:
+    """Return the positions of the entries' ids of an image or a class among the sorted ids."""
+    return np.searchsorted(ids, np.array([entry[key] for entry in entries], ids.dtype)).astype(np.int32)
 
 
 def _boxes(entries: Sequence[Mapping[str, Any]]) -> NDArray[np.float64]:
@@ -232,14 +225,13 @@ def _overlapping_pairs(found: _Detections, truths: _Truths, task: Task) -> _Pair
         keys = [key << 32 | shapes.category for key, shapes in zip(keys, (found, truths), strict=True)]
     common = np.intersect1d(keys[0], keys[1])
     bounds = [np.searchsorted(key, common, side).tolist() for key in keys for side in ("left", "right")]
-    parts = []
+    # The empty first part keeps the types where nothing overlaps.
+    parts = [(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0))]
     for first, end, first_truth, end_truth in zip(*bounds, strict=True):
         crowds = truths.crowds[first_truth:end_truth].tolist()
         overlaps = masks.iou(found.shapes[first:end], truths.shapes[first_truth:end_truth], crowds)
         rows, columns = np.nonzero(overlaps >= THRESHOLDS[0])
         parts.append((rows + first, columns + first_truth, overlaps[rows, columns]))
-    if not parts:
-        return _Pairs(np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0, np.int64))
     detection, truth, overlap = (np.concatenate(column) for column in zip(*parts, strict=True))
     is_same = found.category[detection] == truths.category[truth]
     detection, truth, overlap = detection[is_same], truth[is_same], overlap[is_same]

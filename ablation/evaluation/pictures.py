@@ -155,10 +155,9 @@ def write_pictures(examples: Sequence[ExampleImage], paths: RunPaths) -> None:
 def draw_comparison(example: ExampleImage) -> Pixels:
     """Draw ground truth on the left and detections on the right, with a heading each; return H×W×3 RGB."""
     image = read_image(str(example.file), "RGB")
-    count = len(example.detections)
     headings = (
         f"ground truth: {len(example.truths)}",
-        f"detections: {count} of {example.detection_count}, score >= {_MIN_SCORE:g}",
+        f"detections: {len(example.detections)} of {example.detection_count}, score >= {_MIN_SCORE:g}",
     )
     parts = [draw_objects(image, objects, _SIDE) for objects in (example.truths, example.detections)]
     height, width, _ = parts[0].shape

@@ -4,32 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ablation.records.schema import CorruptionScore, GridScore
-
 Metrics = Mapping[str, float | None]
 
 
-def under_noise(grid: Sequence[GridScore], clean: Metrics | None, tasks: Sequence[str]) -> dict[str, float | None]:
-    """Return mPFN, the mean AP over the grid's noisy cells, and rPFN, its share of the clean AP in percent.
+def robustness(cells: Sequence[Metrics], clean: Metrics, tasks: Sequence[str], name: str) -> dict[str, float | None]:
+    """Return the mean AP over conditions, and its share of the clean AP in percent, for each task.
 
-    They are to noise in the features what mPC and rPC are to corrupted images.
+    Over corruptions and severities they are mPC and rPC (Michaelis et al., arXiv 1907.07484); over the noisy cells of a
+    grid they are mPFN and rPFN, which are to noise in the features what the former are to corrupted images.
+
+    Args:
+        cells: The metrics under each condition.
+        clean: The metrics without noise or corruption; empty if they are unknown.
+        tasks: Such as bbox; those without an AP under any condition are left out.
+        name: PC or PFN.
     """
-    return _summary([cell.metrics for cell in grid if cell.sigma > 0], clean or {}, tasks, "PFN")
-
-
-def under_corruption(
-    corruptions: Sequence[CorruptionScore], clean: Metrics, tasks: Sequence[str]
-) -> dict[str, float | None]:
-    """Return mPC, the mean AP over corruptions and severities, and rPC, its share of the clean AP in percent.
-
-    Michaelis et al., arXiv 1907.07484.
-    """
-    return _summary([cell.metrics for cell in corruptions], clean, tasks, "PC")
-
-
-def _summary(cells: Sequence[Metrics], clean: Metrics, tasks: Sequence[str], name: str) -> dict[str, float | None]:
     summary: dict[str, float | None] = {}
     for task in tasks:
+        # A task without ground truth has an AP of None.
         aps = [ap for metrics in cells if (ap := metrics.get(f"{task}/AP")) is not None]
         if not aps:
             continue

@@ -126,7 +126,10 @@ def probe_levels(model: Mapping[str, Any]) -> Levels:
     if path.suffix == ".py":
         cfg = lazy.load_config(path, group.overrides)
         return find_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
-    return find_levels(yacs.build_without_weights(yacs.load_config(path, group.overrides)))
+    node = yacs.load_config(path, group.overrides)
+    node.MODEL.DEVICE = "meta"  # allocates no memory for the weights
+    with torch.device("meta"):
+        return find_levels(yacs.YacsDetector(node).build())
 
 
 def configure_torch(sweep: SweepConfig) -> None:

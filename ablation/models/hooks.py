@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ablation.models.levels import Levels
 
 Features = dict[str, Tensor]
+_Self = TypeVar("_Self", bound="FeatureHooks")
 Transform = Callable[[str, Tensor], Tensor]
 
 
@@ -53,7 +54,7 @@ class FeatureHooks:
         self._padded_size = (0, 0)
         self._handles: list[RemovableHandle] = []
 
-    def __enter__(self) -> FeatureHooks:
+    def __enter__(self: _Self) -> _Self:
         model = self._model
         if not (self._levels.outputs or self._levels.stages):
             return self

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from ablation.config.noise import NoiseConfig, NoiseScheduleConfig, Phase
 from ablation.models.hooks import FeatureHooks, find_levels
 from ablation.models.levels import Levels
-from ablation.noise.base import Noise, rms
+from ablation.noise.base import rms
 from ablation.records.errors import NoiseNotApplied
 from ablation.records.schema import LevelTelemetry
 
@@ -49,7 +49,7 @@ class _Tally:
         return LevelTelemetry(self.calls, math.sqrt(self.signal / count), math.sqrt(self.noise / count))
 
 
-class Injection:
+class Injection(FeatureHooks):
     """Adds noise to the features of a model inside a `with` block.
 
     In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts nor
@@ -95,20 +95,13 @@ class Injection:
         self._iterations = iterations
         self._tallies: dict[str, _Tally] = {}
         self._generators: dict[torch.device, torch.Generator] = {}
-        self._levels = find_levels(model).select(noise) if self._noise else Levels((), (), None, None)
-        self._hooks = FeatureHooks(model, self._levels, noise.destination, self._perturb)
+        levels = find_levels(model).select(noise) if self._noise else Levels((), (), None, None)
+        super().__init__(model, levels, noise.destination, self._perturb)
 
     @property
     def is_inside_backbone(self) -> bool:
         """True if the noise acts on a stage below the outputs, so that it changes what the backbone computes."""
         return bool(self._levels.stages)
-
-    def __enter__(self) -> Injection:
-        self._hooks.__enter__()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hooks.__exit__()
 
     def telemetry(self) -> dict[str, LevelTelemetry]:
         """Return signal and noise measured so far, by level."""
@@ -146,14 +139,16 @@ class Injection:
         return images[0] if len(images) == 1 else torch.cat(images)
 
     def _perturb_batch(self, level: str, x: Tensor) -> Tensor:
-        noise = self._scheduled_noise()
+        assert self._noise is not None
+        strength = strength_at(self._config.schedule, self.iteration, self._iterations)
         key: tuple[object, ...] = ("train", self._seed, self.iteration)
         if rank := comm.get_rank():  # each device has draws of its own
             key = (*key, f"rank {rank}")
-        if noise is None or not self._is_acting(x.device, *key):
+        if strength == 0 or not self._is_acting(x.device, *key):
             return x
         generator = self._seeded_generator(x.device, *key, level)
         valid = self._valid_mask(x)
+        noise = self._noise if strength == 1 else self._noise.scaled(strength)
         y = noise(x, generator, valid)
         tally = self._tallies.setdefault(level, _Tally())
         if tally.calls % self.MEASURE_EVERY == 0:
@@ -163,11 +158,11 @@ class Injection:
 
     def _perturb_image(self, level: str, x: Tensor, number: int) -> Tensor:
         assert self._noise is not None
-        key = ("eval", self._hooks.inputs[number]["image_id"], *([self._draw] if self._draw else []))
+        key = ("eval", self.inputs[number]["image_id"], *([self._draw] if self._draw else []))
         if not self._is_acting(x.device, *key):
             return x
         generator = self._seeded_generator(x.device, *key, level)
-        height, width = self._hooks.extent(number, x)
+        height, width = self.extent(number, x)
         crop = x[..., :height, :width].contiguous()  # the same bits with and without padding around
         noisy = self._noise(crop, generator)
         tally = self._tallies.setdefault(level, _Tally())
@@ -175,16 +170,10 @@ class Injection:
         tally.measure(crop, noisy, None)
         if crop.shape == x.shape:
             return noisy
+        # What lies beyond the image is padding and stays as it was.
         y = x.clone()
         y[..., :height, :width] = noisy
         return y
-
-    def _scheduled_noise(self) -> Noise | None:
-        assert self._noise is not None
-        strength = strength_at(self._config.schedule, self.iteration, self._iterations)
-        if strength == 0:
-            return None
-        return self._noise if strength == 1 else self._noise.scaled(strength)
 
     def _is_acting(self, device: torch.device, *key: object) -> bool:
         if self._config.probability == 1:
@@ -195,13 +184,14 @@ class Injection:
 
     def _seeded_generator(self, device: torch.device, *key: object) -> torch.Generator:
         generator = self._generators.setdefault(device, torch.Generator(device))
+        # Unlike hash(), the digest is the same in every process. manual_seed takes 63 bits.
         digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
         generator.manual_seed(int.from_bytes(digest, "big") >> 1)
         return generator
 
     def _valid_mask(self, x: Tensor) -> Tensor | None:
         """Return N×1×H×W bool, False on padding; None where no image of the batch is padded."""
-        extents = [self._hooks.extent(i, x) for i in range(len(x))]
+        extents = [self.extent(i, x) for i in range(len(x))]
         if all(extent == tuple(x.shape[-2:]) for extent in extents):
             return None
         valid = torch.zeros((len(x), 1, *x.shape[-2:]), dtype=torch.bool, device=x.device)

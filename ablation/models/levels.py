@@ -52,5 +52,6 @@ class Levels:
                     f"{noise.destination} of {model}. Choose from {', '.join(read)}, or noise.destination=both."
                 )
         outputs = tuple(level for level in self.outputs if level in requested)
+        # A level may be both, such as res4 of a backbone without a pyramid: it is perturbed once.
         stages = tuple(level for level in self.stages if level in requested and level not in outputs)
         return Levels(outputs, stages, self.rpn, self.roi)

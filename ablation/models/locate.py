@@ -134,9 +134,9 @@ def _module_files(name: str) -> list[Path]:
     if not spec.submodule_search_locations:
         return [Path(str(spec.origin))]
     folder = Path(spec.submodule_search_locations[0]).joinpath(*rest)
-    return (
-        sorted(folder.rglob("*.py")) if folder.is_dir() else [_require_file("model.imports", folder.with_suffix(".py"))]
-    )
+    if folder.is_dir():
+        return sorted(folder.rglob("*.py"))
+    return [_require_file("model.imports", folder.with_suffix(".py"))]
 
 
 def _config_and_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
@@ -145,10 +145,8 @@ def _config_and_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
         raise ConfigError(f"model.config: {path} is its own _BASE_. Break the circle.")
     files = [path]
     for name in _bases(path):
-        base = Path(name).expanduser()
-        files += _config_and_bases(
-            _require_file("_BASE_", base if base.is_absolute() else path.parent / base), (*above, path)
-        )
+        base = _require_file("_BASE_", path.parent / Path(name).expanduser())
+        files += _config_and_bases(base, (*above, path))
     return files
 
 

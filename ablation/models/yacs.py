@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetMapper, MetadataCatalog
 from detectron2.data.detection_utils import build_augmentation
@@ -42,7 +41,10 @@ class YacsDetector(Detector):
         self.is_amp = cfg.SOLVER.AMP.ENABLED
         self.has_masks = cfg.MODEL.MASK_ON
         self.has_keypoints = cfg.MODEL.KEYPOINT_ON
-        self.semantic = _semantic_head(cfg)
+        # Every config has the keys of a semantic head; only two architectures read them.
+        architecture, head = cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.SEM_SEG_HEAD
+        is_semantic, is_panoptic = architecture in ("PanopticFPN", "SemanticSegmentor"), architecture == "PanopticFPN"
+        self.semantic = SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, is_panoptic) if is_semantic else None
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
         self.loader_config = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
@@ -74,12 +76,11 @@ class YacsDetector(Detector):
         cfg.DATASETS.TRAIN = (name,)  # detectron2 looks up there which keypoints a flip exchanges
         if MetadataCatalog.get(name).get("has_rle"):  # the test images may have it where the training had polygons
             cfg.INPUT.MASK_FORMAT = "bitmask"
-        mapper: Mapper
         if augmented or not annotated:
-            mapper = DatasetMapper(cfg, is_train=augmented)
-            return mapper
-        augmentations = build_augmentation(cfg, is_train=False)
-        mapper = DatasetMapper(cfg, is_train=True, augmentations=augmentations, recompute_boxes=False)
+            mapper: Mapper = DatasetMapper(cfg, is_train=augmented)
+        else:  # detectron2 reads the ground truth in training mode only
+            augmentations = build_augmentation(cfg, is_train=False)
+            mapper = DatasetMapper(cfg, is_train=True, augmentations=augmentations, recompute_boxes=False)
         return mapper
 
     def save(self, path: Path) -> None:  # noqa: D102
@@ -115,21 +116,6 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
     return cfg
 
 
-def build_without_weights(cfg: CfgNode) -> nn.Module:
-    """Build the model on the meta device, which allocates no memory for its weights."""
-    cfg.MODEL.DEVICE = "meta"
-    with torch.device("meta"):
-        return YacsDetector(cfg).build()
-
-
-def _semantic_head(cfg: CfgNode) -> SemanticHead | None:
-    # Every config has the keys of this head; only these two architectures read them.
-    if cfg.MODEL.META_ARCHITECTURE not in ("PanopticFPN", "SemanticSegmentor"):
-        return None
-    head = cfg.MODEL.SEM_SEG_HEAD
-    return SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, cfg.MODEL.META_ARCHITECTURE == "PanopticFPN")
-
-
 def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:
     if schedule.batch_size is not None:
         # The linear rule (Goyal et al., arXiv 1706.02677): the rate grows with the batch.
@@ -151,9 +137,8 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
     if schedule.weight_decay is not None:
         solver.WEIGHT_DECAY = schedule.weight_decay
     if schedule.clip_norm is not None:
-        solver.CLIP_GRADIENTS.ENABLED = True
-        solver.CLIP_GRADIENTS.CLIP_TYPE = "norm"
-        solver.CLIP_GRADIENTS.CLIP_VALUE = schedule.clip_norm
+        clip = solver.CLIP_GRADIENTS
+        clip.ENABLED, clip.CLIP_TYPE, clip.CLIP_VALUE = True, "norm", schedule.clip_norm
     if schedule.amp is not None:
         solver.AMP.ENABLED = schedule.amp
 

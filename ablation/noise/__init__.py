@@ -42,6 +42,7 @@ def load(type_: str) -> type[Noise]:
             f"{_suggest(type_, (*available(), 'none'))}"
         )
     module = importlib.import_module(f"{__name__}.{type_}")
+    # A module may import other noise classes: only the one that it defines is its type.
     found = [
         value
         for value in vars(module).values()
@@ -60,7 +61,7 @@ def build(
     scale: str = "relative",
     granularity: str | None = None,
     shared: bool = False,
-    params: Mapping[str, object] | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> Noise | None:
     """Build a noise, or return None if it is off (type none, or a strength of 0).
 
@@ -80,17 +81,12 @@ def build(
     params = dict(params or {})
     _check_names(noise_class, params)
     axes = {"scale": scale, "granularity": granularity, "shared": shared}
-    arguments: dict[str, Any] = {**params, **_supported_axes(noise_class, axes)}
-    noise = noise_class(sigma=sigma, **arguments)
+    noise = noise_class(sigma=sigma, **params, **_supported_axes(noise_class, axes))
     return None if noise.is_off else noise
 
 
-def _field_names(noise_class: type[Noise]) -> tuple[str, ...]:
-    return tuple(field.name for field in fields(noise_class))
-
-
 def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None:
-    own = sorted(set(_field_names(noise_class)) - {"sigma", *_AXES})
+    own = sorted({field.name for field in fields(noise_class)} - {"sigma", *_AXES})
     for name in params:
         if name not in own:
             allowed = f"It has: {', '.join(own)}." if own else "It has no parameters; use {}."
@@ -99,17 +95,16 @@ def _check_names(noise_class: type[Noise], params: Mapping[str, object]) -> None
             )
 
 
-def _supported_axes(noise_class: type[Noise], axes: Mapping[str, object]) -> dict[str, object]:
+def _supported_axes(noise_class: type[Noise], axes: Mapping[str, Any]) -> dict[str, Any]:
     """Return the axes that differ from the default; raise ConfigError for those that the type does not support."""
     chosen = {name: value for name, value in axes.items() if value != _AXES[name]}
     for name, value in chosen.items():
-        if name not in _field_names(noise_class):
-            shown = str(value).lower() if isinstance(value, bool) else value
-            usual = {"relative": "relative", None: "null", False: "false"}[_AXES[name]]  # type: ignore[index]
+        if name not in noise_class.__dataclass_fields__:
             reason = noise_class.refusals.get(name, "the type has no such choice")
+            as_yaml: dict[object, object] = {None: "null", False: "false", True: "true"}
             raise ConfigError(
-                f"noise.{name}={shown} makes no sense for {noise_class.type_name()}: {reason}. "
-                f"Set noise.{name}={usual}."
+                f"noise.{name}={as_yaml.get(value, value)} makes no sense for {noise_class.type_name()}: {reason}. "
+                f"Set noise.{name}={as_yaml.get(_AXES[name], _AXES[name])}."
             )
     return chosen
 

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from ablation.noise.base import Noise
-from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Granularity = Literal["element", "channel", "position", "image"]
-GRANULARITIES: tuple[str, ...] = get_args(Granularity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +22,8 @@ class GranularNoise(Noise):
         shared: draw once for the whole batch (first dimension 1) instead of once for each image.
     """
 
-    granularity: Granularity = "element"
+    granularity: Literal["element", "channel", "position", "image"] = "element"
     shared: bool = False
-
-    def __post_init__(self) -> None:
-        if self.granularity not in GRANULARITIES:
-            raise ConfigError(
-                f"noise.granularity must be one of {', '.join(GRANULARITIES)}, or null for the type's own, "
-                f"got {self.granularity!r}."
-            )
-        check_flag("noise.shared", self.shared)
-        super().__post_init__()
 
     def draw_normal(self, x: Tensor, generator: torch.Generator, mean: float, std: float) -> Tensor:
         """Draw independent N(mean, std²) numbers of the granularity's shape, in the dtype of x."""
@@ -64,17 +51,6 @@ class GranularNoise(Noise):
         )
         # A draw of full size becomes the result, so it has the memory format of x.
         return torch.empty_like(x, dtype=dtype) if shape == x.shape else x.new_empty(shape, dtype=dtype)
-
-
-def check_flag(key: str, value: object) -> bool:
-    """Return the value if it is a bool.
-
-    Raises:
-        ConfigError: it is not a bool.
-    """
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key} must be true or false, got {value!r}.")
-    return value
 
 
 def _in_memory_order(blank: Tensor) -> Tensor:

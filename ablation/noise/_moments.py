@@ -64,4 +64,5 @@ def affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 def _positions(valid: Tensor) -> Tensor:
+    # At least 1: an image of padding alone has a sum of 0, and 0/0 would be NaN.
     return valid.sum(dim=(2, 3), keepdim=True).clamp_(min=1)

@@ -24,6 +24,18 @@ _Self = TypeVar("_Self", bound="Noise")
 # one copy of a whole p2 map costs more than the reduction itself.
 _ELEMENTS_PER_PART = 1 << 20
 
+# What the fields that several types share may be, and how a message says so.
+_CHOICES: Mapping[str, tuple[tuple[object, ...], str]] = {
+    "scale": (("relative", "absolute"), "relative or absolute"),
+    "granularity": (
+        ("element", "channel", "position", "image"),
+        "one of element, channel, position, image, or null for the type's own",
+    ),
+    "shared": ((False, True), "true or false"),
+}
+MULTIPLIES = "it multiplies the features, so its strength is relative to them already"
+"""The reason to refuse `scale` of a noise that is a factor."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Noise(ABC):
@@ -47,7 +59,9 @@ class Noise(ABC):
     source: ClassVar[str]
     """The paper, with its arXiv number where it has one."""
     native: ClassVar[str | None] = None
-    """The field that may be given instead of sigma, in the paper's own unit."""
+    """The field that may be given instead of sigma, >= 0, in the paper's own unit."""
+    native_below: ClassVar[float | None] = None
+    """The bound that the native field must stay below, if there is one."""
     realised_only: ClassVar[bool] = False
     """True where the strength follows from the features: sigma is measured, and may only be null or 0."""
     needs_batch: ClassVar[bool] = False
@@ -58,6 +72,11 @@ class Noise(ABC):
     """Why `scale`, `granularity` or `shared` cannot be chosen for this type."""
 
     def __post_init__(self) -> None:
+        for name, (choices, allowed) in _CHOICES.items():
+            value = getattr(self, name, choices[0])
+            # The type is compared too, because 1 equals True.
+            if type(value) is not type(choices[0]) or value not in choices:
+                raise ConfigError(f"noise.{name} must be {allowed}, got {value!r}.")
         # The dataclass is frozen for its users; resolving sigma is part of constructing it.
         object.__setattr__(self, "sigma", self._resolve_sigma())
 
@@ -98,10 +117,9 @@ class Noise(ABC):
                 f"noise.schedule.shape must be constant for {self.type_name()}: its strength follows from "
                 "the features. Use noise.schedule.start and noise.schedule.stop, or noise.probability."
             )
-        native_value = None if self.native is None else getattr(self, self.native)
-        if self.native is None or native_value is None:
+        if self.native is None or getattr(self, self.native) is None:
             return replace(self, sigma=factor * self.strength)
-        changes: dict[str, Any] = {"sigma": None, self.native: factor * native_value}
+        changes: dict[str, Any] = {"sigma": None, self.native: factor * getattr(self, self.native)}
         return replace(self, **changes)
 
     def __call__(self, x: Tensor, generator: torch.Generator, valid: Tensor | None = None) -> Tensor:
@@ -136,30 +154,26 @@ class Noise(ABC):
         raise NotImplementedError(f"{type(self).__name__} names a native parameter but does not convert it.")
 
     def _resolve_sigma(self) -> float | None:
-        if self.realised_only:
-            return self._measured_sigma()
-        native_value = None if self.native is None else getattr(self, self.native)
-        if native_value is None:
-            return self._given_sigma()
-        if self.sigma is not None:
+        if self.native is not None and getattr(self, self.native) is not None:
+            key = f"noise.params.{self.native}"
+            value = check_number(key, getattr(self, self.native), at_least=0, below=self.native_below)
+            if self.sigma is not None:
+                raise ConfigError(
+                    f"noise.sigma={self.sigma} and {key}={getattr(self, self.native)} are both given; keep one."
+                )
+            return self.sigma_of_native(value)
+        if self.sigma is None:
+            if self.realised_only:
+                return None
+            choice = "noise.sigma" if self.native is None else f"noise.sigma or noise.params.{self.native}"
+            raise ConfigError(f"{self.type_name()} needs a strength, got none. Give {choice}.")
+        sigma = check_number("noise.sigma", self.sigma, at_least=0)
+        if self.realised_only and sigma != 0:
             raise ConfigError(
-                f"noise.sigma={self.sigma} and noise.params.{self.native}={native_value} are both given; keep one."
+                f"noise.sigma must be null or 0 (off) for {self.type_name()}, got {self.sigma}: its strength "
+                "follows from the features and is measured. Leave noise.sigma out."
             )
-        return self.sigma_of_native(native_value)
-
-    def _given_sigma(self) -> float:
-        if self.sigma is not None:
-            return check_number("noise.sigma", self.sigma, at_least=0)
-        choice = "noise.sigma" if self.native is None else f"noise.sigma or noise.params.{self.native}"
-        raise ConfigError(f"{self.type_name()} needs a strength, got none. Give {choice}.")
-
-    def _measured_sigma(self) -> float | None:
-        if self.sigma is None or check_number("noise.sigma", self.sigma, at_least=0) == 0:
-            return self.sigma
-        raise ConfigError(
-            f"noise.sigma must be null or 0 (off) for {self.type_name()}, got {self.sigma}: its strength "
-            "follows from the features and is measured. Leave noise.sigma out."
-        )
+        return sigma
 
 
 def rms(x: Tensor, valid: Tensor | None = None) -> Tensor:

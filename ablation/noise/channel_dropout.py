@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.noise.base import Noise, check_number
+from ablation.noise.base import MULTIPLIES, Noise
 
 if TYPE_CHECKING:
     import torch
@@ -26,18 +26,14 @@ class ChannelDropout(Noise):
     formula: ClassVar[str] = "x*m/(1-p), one m~Bernoulli(1-p) per channel, p = sigma^2/(1+sigma^2)"
     source: ClassVar[str] = "UniMatch, Yang et al., CVPR 2023, arXiv:2208.09910"
     native: ClassVar[str | None] = "p"
+    native_below: ClassVar[float | None] = 1
     refusals: ClassVar[dict[str, str]] = {
-        "scale": "it multiplies the features, so its strength is relative to them already",
+        "scale": MULTIPLIES,
         "granularity": "it drops channels; the dropout type has every granularity",
         "shared": "it draws for each image; dropout with granularity channel can share",
     }
 
     p: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.p is not None:
-            check_number("noise.params.p", self.p, at_least=0, below=1)
-        super().__post_init__()
 
     def sigma_of_native(self, value: float) -> float:
         """√(p/(1-p)), the standard deviation of m/(1-p)."""

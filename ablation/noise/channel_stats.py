@@ -35,4 +35,5 @@ class ChannelStats(Noise):
         mean = channel_mean(x, valid)
         alpha = mean.new_empty(mean.shape).normal_(1.0, self.strength, generator=generator)
         beta = mean.new_empty(mean.shape).normal_(1.0, self.strength, generator=generator)
+        # alpha·(x - mu) + beta·mu as one factor and one summand, which takes one pass over x.
         return affine(x, alpha, (beta - alpha) * mean)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.noise.base import Noise, check_integer, check_number
+from ablation.noise.base import MULTIPLIES, Noise, check_integer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,8 +36,9 @@ class DropBlock(Noise):
     )
     source: ClassVar[str] = "DropBlock, Ghiasi et al., NeurIPS 2018, arXiv:1810.12890"
     native: ClassVar[str | None] = "p"
+    native_below: ClassVar[float | None] = 1
     refusals: ClassVar[dict[str, str]] = {
-        "scale": "it multiplies the features, so its strength is relative to them already",
+        "scale": MULTIPLIES,
         "granularity": "it drops blocks of positions; noise.params.block_size sets their size",
         "shared": "it draws for each image, as the paper does",
     }
@@ -47,8 +48,6 @@ class DropBlock(Noise):
 
     def __post_init__(self) -> None:
         check_integer("noise.params.block_size", self.block_size, at_least=1)
-        if self.p is not None:
-            check_number("noise.params.p", self.p, at_least=0, below=1)
         super().__post_init__()
 
     def sigma_of_native(self, value: float) -> float:
@@ -77,11 +76,10 @@ class DropBlock(Noise):
         height, width = x.shape[2:]
         size = min(self.block_size, height, width)
         places = (height - size + 1, width - size + 1)
-        gamma = (
-            _gamma_for(self.strength, height, width, size)
-            if self.p is None
-            else self.p * height * width / (size**2 * places[0] * places[1])
-        )
+        if self.p is None:
+            gamma = _gamma_for(self.strength, height, width, size)
+        else:
+            gamma = self.p * height * width / (size**2 * places[0] * places[1])
         drawn = x.new_empty(*x.shape[:2], *places, dtype=torch.float32).uniform_(generator=generator)
         centres = F.pad(drawn < gamma, [size - 1] * 4)
         return _widened(_widened(centres, size, dim=2), size, dim=3)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ablation.noise._draws import GranularNoise
-from ablation.noise.base import check_number
+from ablation.noise.base import MULTIPLIES
 
 if TYPE_CHECKING:
     import torch
@@ -27,16 +27,10 @@ class Dropout(GranularNoise):
     formula: ClassVar[str] = "x*m/(1-p), m~Bernoulli(1-p), p = sigma^2/(1+sigma^2)"
     source: ClassVar[str] = "Hinton et al. 2012, arXiv:1207.0580; Srivastava et al., Dropout, JMLR 15 (2014)"
     native: ClassVar[str | None] = "p"
-    refusals: ClassVar[dict[str, str]] = {
-        "scale": "it multiplies the features, so its strength is relative to them already"
-    }
+    native_below: ClassVar[float | None] = 1
+    refusals: ClassVar[dict[str, str]] = {"scale": MULTIPLIES}
 
     p: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.p is not None:
-            check_number("noise.params.p", self.p, at_least=0, below=1)
-        super().__post_init__()
 
     def sigma_of_native(self, value: float) -> float:
         """√(p/(1-p)), the standard deviation of m/(1-p)."""

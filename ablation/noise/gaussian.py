@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ablation.noise._draws import GranularNoise
 from ablation.noise.base import rms
-from ablation.records.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
-
-Scale = Literal["relative", "absolute"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +29,7 @@ class Gaussian(GranularNoise):
         "Li et al., A Simple Feature Augmentation for Domain Generalization, ICCV 2021 (no arXiv version)"
     )
 
-    scale: Scale = "relative"
-
-    def __post_init__(self) -> None:
-        if self.scale not in get_args(Scale):
-            raise ConfigError(f"noise.scale must be relative or absolute, got {self.scale!r}.")
-        super().__post_init__()
+    scale: Literal["relative", "absolute"] = "relative"
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
         """Return the noisy features; see `Noise.__call__`."""
@@ -47,12 +39,8 @@ class Gaussian(GranularNoise):
             if self.scale == "absolute":
                 noise = self.draw_normal(x, generator, 0.0, self.strength)
             else:
-                noise = _scaled(self.draw_normal(x, generator, 0.0, 1.0), rms(x, valid).mul_(self.strength))
+                noise, scale = self.draw_normal(x, generator, 0.0, 1.0), rms(x, valid).mul_(self.strength)
+                # In place, unless one shared draw becomes a noise for each image.
+                noise = noise.mul_(scale) if len(noise) == len(scale) else (noise * scale).to(noise.dtype)
         # Adding x into the drawn numbers needs no second buffer, and autograd keeps nothing of a sum.
         return noise.add_(x) if noise.shape == x.shape else x + noise
-
-
-def _scaled(noise: Tensor, scale: Tensor) -> Tensor:
-    if noise.shape[0] == scale.shape[0]:
-        return noise.mul_(scale)
-    return (noise * scale).to(noise.dtype)

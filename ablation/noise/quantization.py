@@ -44,21 +44,12 @@ class Quantization(Noise):
         import torch
 
         with torch.no_grad():
-            low, high = _bounds(x, valid)
+            values = x.float()
+            low = values if valid is None else torch.where(valid, values, torch.inf)
+            high = values if valid is None else torch.where(valid, values, -torch.inf)
+            low, high = low.amin((1, 2, 3), keepdim=True), high.amax((1, 2, 3), keepdim=True)
             # A constant map has no range; any step leaves it as it is.
             step = ((high - low) / (2**self.bits - 1)).clamp_(min=torch.finfo(torch.float32).tiny)
             rounded = torch.addcmul(low, ((x - low) / step).round_(), step).to(x.dtype)
         # x - x is exactly 0, so the values are the rounded ones to the bit and the gradient is that of x.
         return rounded + (x - x.detach()) if x.requires_grad else rounded
-
-
-def _bounds(x: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Return the smallest and the largest valid feature of each image, both N×1×1×1 float32."""
-    import torch
-
-    values = x.float()
-    if valid is None:
-        return values.amin((1, 2, 3), keepdim=True), values.amax((1, 2, 3), keepdim=True)
-    low = torch.where(valid, values, torch.inf).amin((1, 2, 3), keepdim=True)
-    high = torch.where(valid, values, -torch.inf).amax((1, 2, 3), keepdim=True)
-    return low, high

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from ablation.noise._draws import check_flag
 from ablation.noise.base import Noise, check_number
 from ablation.records.errors import ConfigError
 
@@ -38,7 +37,6 @@ class SaliencyDropout(Noise):
     shared: bool = False
 
     def __post_init__(self) -> None:
-        check_flag("noise.shared", self.shared)
         low = check_number("noise.params.threshold_low", self.threshold_low, at_least=0, at_most=1)
         high = check_number("noise.params.threshold_high", self.threshold_high, at_least=0, at_most=1)
         if low > high:
@@ -54,6 +52,7 @@ class SaliencyDropout(Noise):
 
         with torch.no_grad():
             activation = x.mean(dim=1, keepdim=True, dtype=torch.float32)
+            # Padding must not be the maximum that the threshold is a fraction of.
             counted = activation if valid is None else activation.masked_fill(~valid, -torch.inf)
             threshold = activation.new_empty(1 if self.shared else x.shape[0], 1, 1, 1)
             threshold.uniform_(self.threshold_low, self.threshold_high, generator=generator)

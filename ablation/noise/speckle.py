@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ablation.noise._draws import GranularNoise
+from ablation.noise.base import MULTIPLIES
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +23,7 @@ class Speckle(GranularNoise):
 
     formula: ClassVar[str] = "x*(1 + sigma*z), z~N(0,1)"
     source: ClassVar[str] = "Srivastava et al., Dropout, JMLR 15 (2014), section 10 (no arXiv version)"
-    refusals: ClassVar[dict[str, str]] = {
-        "scale": "it multiplies the features, so its strength is relative to them already"
-    }
+    refusals: ClassVar[dict[str, str]] = {"scale": MULTIPLIES}
 
     def perturb(self, x: Tensor, generator: torch.Generator, valid: Tensor | None) -> Tensor:
         """Return the noisy features; see `Noise.__call__`."""

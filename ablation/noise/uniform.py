@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from ablation.noise._draws import GranularNoise
-from ablation.noise.base import check_number
+from ablation.noise.base import MULTIPLIES
 
 if TYPE_CHECKING:
     import torch
@@ -28,16 +28,9 @@ class Uniform(GranularNoise):
     formula: ClassVar[str] = "x*(1 + u), u~U(-a, a), a = sqrt(3)*sigma"
     source: ClassVar[str] = "F-Noise of CCT, Ouali et al., CVPR 2020, arXiv:2003.09005"
     native: ClassVar[str | None] = "half_width"
-    refusals: ClassVar[dict[str, str]] = {
-        "scale": "it multiplies the features, so its strength is relative to them already"
-    }
+    refusals: ClassVar[dict[str, str]] = {"scale": MULTIPLIES}
 
     half_width: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.half_width is not None:
-            check_number("noise.params.half_width", self.half_width, at_least=0)
-        super().__post_init__()
 
     def sigma_of_native(self, value: float) -> float:
         """The standard deviation of U(-a, a)."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
 from ablation.data.dataset import Dataset
-from ablation.data.loaders import Mapper, register
+from ablation.data.loaders import register
 from ablation.models.build import build_detector, load_pretrained
 from ablation.models.hooks import FeatureHooks, find_levels
 from ablation.models.injection import Injection
@@ -43,7 +43,7 @@ class LevelView:
     """
 
     level: str
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     clean: Map
     noisy: Map
     difference: Map
@@ -91,11 +91,18 @@ def observe(config: RunConfig, dataset: Dataset, file: Path | None = None) -> Ob
     detector = build_detector(config, dataset)
     name = register(dataset.split("test"))
     if file is None:
+        # An image with objects shows more; a split may hold images without any.
         entries: list[dict[str, Any]] = DatasetCatalog.get(name)
         entry = next((entry for entry in entries if entry["annotations"]), entries[0])
     else:
         entry = {"file_name": str(file), "image_id": file.name}
-    image, inputs = _read(detector.mapper(name, augmented=False, annotated=False), entry)
+    mapper = detector.mapper(name, augmented=False, annotated=False)
+    try:
+        image, inputs = read_image(entry["file_name"], "RGB"), mapper(dict(entry))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{entry['file_name']} must be an image that can be read: {error}. Give another one with --image."
+        ) from error
     torch.set_num_threads(config.sweep.threads)
     model, _ = load_pretrained(detector, config)
     comparison = compare(model.eval(), inputs, config.noise)
@@ -121,9 +128,8 @@ def compare(model: nn.Module, inputs: Mapping[str, Any], noise: NoiseConfig) -> 
     for level in (*levels.outputs, *levels.stages):
         maps = (clean[level], noisy[level], noisy[level] - clean[level])
         before_rms, after_rms, difference_rms = (x.square().mean(dim=0).sqrt().numpy() for x in maps)
-        channels, height, width = clean[level].shape
-        telemetry = injection.telemetry()[level]
-        views.append(LevelView(level, (channels, height, width), before_rms, after_rms, difference_rms, telemetry))
+        shape, telemetry = tuple(clean[level].shape), injection.telemetry()[level]
+        views.append(LevelView(level, shape, before_rms, after_rms, difference_rms, telemetry))
     return Comparison(before.to("cpu"), after.to("cpu"), tuple(views))
 
 
@@ -144,14 +150,3 @@ def capture_features(model: nn.Module, noise: NoiseConfig) -> Iterator[dict[str,
     hooks = FeatureHooks(model, find_levels(model).select(noise), noise.destination, keep)
     with hooks:
         yield features
-
-
-def _read(mapper: Mapper, entry: Mapping[str, Any]) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-    """Return the image of the file, H×W×3 RGB, and the model's input."""
-    try:
-        image: NDArray[np.uint8] = read_image(entry["file_name"], "RGB")
-        return image, mapper(dict(entry))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{entry['file_name']} must be an image that can be read: {error}. Give another one with --image."
-        ) from error

@@ -37,7 +37,7 @@ def figure(observation: Observation, heading: str, formula: str, min_score: floa
     width = max(7.0, (_MAP_WIDTH + 0.15) * len(levels) + 0.6)
     heights = (_aspect(observation.image) * width / 2 + 0.4, 3 * _aspect(levels[0].clean) * _MAP_WIDTH + 1.3)
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        whole = Figure(figsize=(width, sum(heights) + 0.6), layout="constrained")
+        whole = Figure(figsize=(width, sum(heights) + 0.6), dpi=100, layout="constrained")
         whole.suptitle(f"{heading}\n" + "\n".join(textwrap.wrap(formula, round(13 * width))), fontsize=9)
         above, below = whole.subfigures(2, 1, height_ratios=heights, squeeze=False)[:, 0]
         _draw_images(above, observation, min_score)
@@ -45,10 +45,9 @@ def figure(observation: Observation, heading: str, formula: str, min_score: floa
     return whole
 
 
-def render(whole: Figure, dpi: int = 100) -> NDArray[np.uint8]:
+def render(whole: Figure) -> NDArray[np.uint8]:
     """Return the pixels of a figure, H×W×3 uint8."""
     with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        whole.set_dpi(dpi)
         canvas: Any = FigureCanvasAgg(whole)
         canvas.draw()
     pixels: NDArray[np.uint8] = np.asarray(canvas.buffer_rgba())[..., :3].copy()

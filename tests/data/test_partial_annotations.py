@@ -142,7 +142,7 @@ def _perfect(split):
         found.pred_classes = torch.tensor([0, 1])
         found.pred_keypoints = torch.tensor([[[10.5, 10.5, 1], [30.5, 30.5, 1]]] * 2)
         evaluator.process([entry], [{"instances": found}])
-    return detectron2_metrics.keypoint_metrics(evaluator)
+    return detectron2_metrics.read_metrics(evaluator, "keypoints")
 
 
 def test_keypoints_are_scored_without_the_fields_that_may_be_missing(folder):

@@ -14,7 +14,7 @@ from ablation.config.schemas import validate_config
 from ablation.data.build import build_dataset
 from ablation.data.loaders import register
 from ablation.data.splits import Split
-from ablation.evaluation.detectron2_metrics import semantic_evaluator, semantic_metrics
+from ablation.evaluation.detectron2_metrics import read_metrics, semantic_evaluator
 from ablation.execute import execute
 from ablation.models.build import build_detector
 from ablation.models.detector import SemanticHead
@@ -121,8 +121,8 @@ def test_the_score_of_labels_is_counted_by_hand(labelled):
         evaluator.process([entry], [{"sem_seg": torch.from_numpy(output)}])
     truth = np.asarray(Image.open(split.sem_seg / "1.png"))
     iou = (truth == 1).sum() / (truth != 255).sum()
-    assert semantic_metrics(evaluator)["sem_seg/mIoU"] == pytest.approx(100 * iou / 3)
-    assert semantic_metrics(evaluator)["sem_seg/pACC"] == pytest.approx(100 * iou)
+    assert read_metrics(evaluator, "sem_seg")["sem_seg/mIoU"] == pytest.approx(100 * iou / 3)
+    assert read_metrics(evaluator, "sem_seg")["sem_seg/pACC"] == pytest.approx(100 * iou)
 
 
 def test_every_image_is_given_its_own_labels(labelled):

@@ -16,11 +16,10 @@ from ablation.data.build import build_dataset
 from ablation.data.loaders import evaluation_loader, register
 from ablation.evaluation.corruptions import CorruptedMapper, _seed, check_corruptions, corrupt
 from ablation.evaluation.evaluate import evaluate
-from ablation.evaluation.robustness import under_corruption
+from ablation.evaluation.robustness import robustness
 from ablation.models.build import build_detector
 from ablation.models.weights import load_weights
 from ablation.records.errors import ConfigError, DataError
-from ablation.records.schema import CorruptionScore
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (64, 48, 3)).astype(np.uint8)
 ASKED = ["evaluation.corruptions=[gaussian_noise,fog]", "evaluation.severities=[1,5]"]
@@ -114,16 +113,16 @@ def test_scores_are_those_of_an_evaluation_on_the_corrupted_files(compose, tmp_p
     assert scores["fog", 1] == of_files.metrics
     assert len({score["segm/AP"] for score in scores.values()}) > 1
     clean = {key: value for key, value in found.metrics.items() if not key.endswith("PC")}
-    assert found.metrics == clean | under_corruption(found.corruptions, clean, ["bbox", "segm"])
+    assert found.metrics == clean | robustness(list(scores.values()), clean, ["bbox", "segm"], "PC")
     assert found.metrics["bbox/mPC"] > 0
 
 
 def test_the_summary_is_the_mean_over_corruptions_and_severities():
-    cells = [CorruptionScore("fog", s, {"bbox/AP": ap, "segm/AP": None}) for s, ap in ((1, 30.0), (5, 10.0))]
-    found = under_corruption(cells, {"bbox/AP": 40.0}, ["bbox", "segm"])
+    cells = [{"bbox/AP": ap, "segm/AP": None} for ap in (30.0, 10.0)]
+    found = robustness(cells, {"bbox/AP": 40.0}, ["bbox", "segm"], "PC")
     assert found == {"bbox/mPC": 20.0, "bbox/rPC": 50.0}
-    assert under_corruption(cells, {"bbox/AP": 0.0}, ["bbox"])["bbox/rPC"] is None
-    assert under_corruption([], {"bbox/AP": 40.0}, ["bbox"]) == {}
+    assert robustness(cells, {"bbox/AP": 0.0}, ["bbox"], "PC")["bbox/rPC"] is None
+    assert robustness([], {"bbox/AP": 40.0}, ["bbox"], "PC") == {}
 
 
 @pytest.mark.parametrize(
