@@ -1,4 +1,4 @@
-"""What does feature noise do to a detector? Hydra-configured ablation sweeps for detectron2."""
+"""Hydra-configured ablation sweeps of detectron2 trainings with feature noise."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["__version__", "load_sweep"]
 
 
 def __getattr__(name: str) -> Any:
-    # `import ablation` stays free: every command and every worker does it, and few of them need pandas.
+    # Imported on first use: every command and every worker imports ablation, and few of them need pandas.
     if name == "load_sweep":
         from ablation.report.loading.sweep import load_sweep
 

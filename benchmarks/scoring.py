@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ablation.evaluation.matching import match
-from ablation.scoring import METRICS, Matches, accumulate, resampled
+from ablation.scoring import METRICS, Matches, accumulate, score_resamples
 from benchmarks.machine import write_result
 
 CLASSES, TRUTHS = 80, 7.2  # COCO's classes, and about its objects in an image
@@ -122,7 +122,7 @@ def bootstrap(images: int, detections: int, resamples: int, turns: int) -> dict[
     wall, processor = [], []
     for _ in range(turns):
         started, busy = time.perf_counter(), time.process_time()
-        values = resampled(matches, weights, ("AP",))[:, 0]
+        values = score_resamples(matches, weights, ("AP",))[:, 0]
         wall.append(time.perf_counter() - started)
         processor.append(time.process_time() - busy)
     with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,6 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     """
     from concurrent.futures import ThreadPoolExecutor
 
-    from ablation.report import tensorboard
     from ablation.report.document.contents import compose_document
     from ablation.report.document.html import embed, render_page
     from ablation.report.document.markdown import render_markdown
@@ -57,6 +56,8 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
     if others:
         default /= "versus-" + "-".join(Path(name).name for name in sweep_names(others))
     elif out is None:
+        from ablation.report import tensorboard
+
         tensorboard.write(findings.sweep)
     folder = Path(out) if out else default
 
@@ -125,11 +126,14 @@ def _draw(findings: Findings, folder: Path) -> Collection[str]:
 
 
 def _save(figure: Figure, stem: Path) -> None:
+    # Compute the layout once and by itself: savefig would draw everything a second time to find it.
+    if engine := figure.get_layout_engine():
+        engine.execute(figure)
+    figure.set_layout_engine(None)
     with replacing(stem.with_suffix(".png")) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})
         if any(ax.images for ax in figure.axes):
             _use_palette(temporary)
-    figure.set_layout_engine("none")  # keep the layout of the first drawing: of many panels it takes seconds
     with replacing(stem.with_suffix(".svg")) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 

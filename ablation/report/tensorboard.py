@@ -106,19 +106,15 @@ def _hyperparameters(sweep: Sweep) -> dict[str, Hyperparameters]:
     """
     names = _names(sweep)
     texts = {name for name in names if any(isinstance(value, str) for value in sweep.runs[name])}
-    distinct: dict[str, dict[str, set[Any]]] = {}
-    for run_id, *row in sweep.runs[["run_id", *names]].itertuples(index=False, name=None):
-        columns = distinct.setdefault(run_id, {name: set() for name in names})
-        for name, value in zip(names, row, strict=True):
-            columns[name].add(value)
-    found: dict[str, Hyperparameters] = {run_id: {} for run_id in distinct}
-    for run_id, columns in distinct.items():
-        for name, values in columns.items():
-            first = next(iter(values))
+    found: dict[str, Hyperparameters] = {}
+    for run_id, cells in sweep.runs.groupby("run_id"):
+        own = found.setdefault(str(run_id), {})
+        for name in names:
+            first, *others = cells[name].unique().tolist()
             if name in texts:
-                found[run_id][name] = format_value(first) if len(values) == 1 else "any"
-            elif len(values) == 1 and not math.isnan(first):  # NaN: a sigma that was only measured
-                found[run_id][name] = float(first)
+                own[name] = "any" if others else format_value(first)
+            elif not others and not math.isnan(first):  # NaN: a sigma that was only measured
+                own[name] = float(first)
     return found
 
 

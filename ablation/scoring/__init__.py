@@ -1,6 +1,6 @@
-"""COCO scores as pycocotools gives them, from matches that are kept: fast, and re-countable over any set of images."""
+"""COCO scores from stored matches, equal to those of pycocotools and computable over any multiset of images."""
 
-from ablation.scoring.accumulation import METRICS, accumulate, resampled
+from ablation.scoring.accumulation import METRICS, accumulate, score_resamples
 from ablation.scoring.matches import Matches
 
-__all__ = ["METRICS", "Matches", "accumulate", "resampled"]
+__all__ = ["METRICS", "Matches", "accumulate", "score_resamples"]

@@ -1,7 +1,7 @@
-"""AP on bootstrap resamples of the test images: counted once, beside the run, from its stored matches.
+"""AP on bootstrap resamples of the test images, computed once per run from its stored matches.
 
-The resamples depend on the images alone, so that those of two runs on one test set are the same, and differences
-between them are paired by image (Efron & Tibshirani 1993, section 8; Koehn, EMNLP 2004).
+The resamples depend only on the images, so two runs on the same test set share them, and differences between the runs
+are paired by image (Efron & Tibshirani 1993, section 8; Koehn, EMNLP 2004).
 """
 
 from __future__ import annotations
@@ -14,35 +14,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ablation.records.errors import RecordError
-from ablation.scoring import METRICS, Matches, resampled
+from ablation.scoring import METRICS, Matches, score_resamples
 
 RESAMPLES = 1000
 
 
 def write_resamples(path: Path, matches: Mapping[str, Matches], primary_metric: str) -> None:
-    """Write AP of each task, and the primary metric, on a thousand resamples; under exactly this name.
+    """Write AP of each task and the primary metric on RESAMPLES resamples of the images.
 
-    matches: by task (bbox, segm), all of the same images.
+    Args:
+        path: The file, written under exactly this name.
+        matches: By task (bbox, segm), all of the same images.
+        primary_metric: Task and name, such as segm/AP50.
     """
     arrays: dict[str, NDArray[np.float32]] = {}
     images = 0
-    for task, found in matches.items():
-        images = len(found.image_ids)
-        # numpy's legacy generator is frozen: the same numbers in every version.
+    for task, task_matches in matches.items():
+        images = len(task_matches.image_ids)
+        # NumPy's legacy generator is frozen, so every version draws the same numbers.
         weights = np.random.RandomState(0).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         primary = primary_metric.removeprefix(f"{task}/")
         names = tuple(dict.fromkeys(["AP", *([primary] if primary in METRICS else [])]))
-        for name, values in zip(names, resampled(found, weights, names).T, strict=True):
-            arrays[f"{task}/{name}"] = values.astype(np.float32)  # to a hundred-thousandth of a point
-    with path.open("wb") as file:  # given a name, numpy would add a suffix
+        for name, values in zip(names, score_resamples(task_matches, weights, names).T, strict=True):
+            arrays[f"{task}/{name}"] = values.astype(np.float32)  # precise to 0.00001 points
+    with path.open("wb") as file:  # NumPy would add a suffix to a path
         np.savez_compressed(file, images=np.int64(images), **arrays)  # type: ignore[arg-type]
 
 
 def read_resamples(path: Path, metric: str) -> tuple[NDArray[np.float64], int] | None:
-    """The metric on each resample, shape (B,), in percent, and the number of images; None where there is none.
+    """Read a metric on all resamples of a run.
+
+    Args:
+        path: File that `write_resamples` wrote.
+        metric: Task and name, such as bbox/AP.
+
+    Returns:
+        The metric on each resample, shape (B,), in percent, and the number of images. None if the file does not exist
+        or does not hold the metric.
 
     Raises:
-        RecordError: the file is torn.
+        RecordError: The file is damaged.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

@@ -1,4 +1,4 @@
-"""What COCO's greedy matching decided, kept per image so that a score can be counted again over other images."""
+"""Decisions of COCO's greedy matching, stored per image so that scores can be computed over other images later."""
 
 from __future__ import annotations
 
@@ -23,38 +23,58 @@ AREAS: Mapping[str, tuple[float, float]] = {
     "medium": (32**2, 96**2),
     "large": (96**2, 1e5**2),
 }
-MAX_DETECTIONS = 100  # kept of one class in one image
+MAX_DETECTIONS = 100  # of one class in one image
 
-# A decision for all thresholds and areas is one integer: bit 10·area + threshold.
+# One integer holds the decisions for all thresholds and areas, in bit 10 * area + threshold.
 OF_ONE_AREA = (1 << len(THRESHOLDS)) - 1
 OF_ALL = (1 << len(THRESHOLDS) * len(AREAS)) - 1
 
 
-def starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
-    """Where the runs of equal rows begin; columns: (n,) each."""
+def find_starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
+    """Return the positions where runs of equal rows begin.
+
+    Args:
+        *columns: Columns of the rows, shape (n,) each.
+    """
     is_first = np.ones(len(columns[0]), bool)
     is_first[1:] = np.any([column[1:] != column[:-1] for column in columns], axis=0)
     return np.flatnonzero(is_first)
 
 
 def ranks(*columns: NDArray[Any]) -> NDArray[np.intp]:
-    """(n,) the position of each row in its run of equal rows, from 0."""
-    first = starts(*columns)
+    """Return the position of each row in its run of equal rows, counted from 0.
+
+    Args:
+        *columns: Columns of the rows, shape (n,) each.
+
+    Returns:
+        Shape (n,).
+    """
+    first = find_starts(*columns)
     rows = len(columns[0])
     return np.arange(rows) - np.repeat(first, np.diff(first, append=rows))
 
 
 @dataclass(frozen=True)
 class Matches:
-    """The outcome of matching D detections with the ground truth of I images and K classes.
+    """Result of matching D detections with the ground truth of I images and K classes.
 
-    image_ids: (I,), ascending. category_ids: (K,), ascending; category_names: (K,).
-    image, category: (D,) positions in these; score: (D,), confidence as given.
-    matched, ignored: (D,) bit 10·area + threshold, in the order of AREAS and THRESHOLDS. A detection is a true
-        positive where it is matched and not ignored, a false positive where it is neither.
-    Detections are sorted as they are counted: by class, falling score, image, rank in their image.
-    truth_image, truth_category: (N,) the pairs that have ground truth, sorted by class and image;
-    truth_count: (N, 4) ground truths to be found in each area, crowds left out.
+    Detections are sorted by class, falling score, image and rank in their image, the order in which they are counted.
+    A detection is a true positive if it is matched and not ignored, and a false positive if it is neither.
+
+    Attributes:
+        image_ids: Shape (I,), ascending.
+        category_ids: Shape (K,), ascending.
+        category_names: Shape (K,).
+        image: Position in image_ids of each detection, shape (D,).
+        category: Position in category_ids of each detection, shape (D,).
+        score: Confidence of each detection, shape (D,).
+        matched: Shape (D,); bit 10 * area + threshold, in the order of AREAS and THRESHOLDS, is set if the detection
+            matches a ground truth.
+        ignored: Shape (D,); the same bit is set if the detection does not count.
+        truth_image: Image of each of the N pairs of image and class that have ground truth, sorted by class and image.
+        truth_category: Class of each of these pairs, shape (N,).
+        truth_count: Ground truths of each pair in each area without crowds, shape (N, 4).
     """
 
     image_ids: NDArray[Any]
@@ -70,23 +90,25 @@ class Matches:
     truth_count: NDArray[np.int32]
 
     def save(self, path: Path) -> None:
-        """Write a compressed .npz under exactly this name; `record.replacing` makes it atomic.
+        """Write a compressed .npz file under exactly this name.
 
-        Scores that are float32 numbers, as a detector's are, are kept as such.
+        Not atomic by itself; use records.atomic.replacing. Scores that float32 represents exactly, such as those of a
+        detector, are stored as float32.
         """
         arrays = dict(vars(self))
         narrow = self.score.astype(np.float32)
         if np.array_equal(narrow, self.score):
             arrays["score"] = narrow
-        with path.open("wb") as file:  # given a name, numpy would add a suffix
+        with path.open("wb") as file:  # NumPy would add a suffix to a path
             np.savez_compressed(file, schema_version=SCHEMA_VERSION, **arrays)
 
     @classmethod
     def load(cls, path: Path) -> Matches:
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            RecordError: the file is torn, holds something else, or is of another schema.
+            FileNotFoundError: The file does not exist.
+            RecordError: The file is damaged, holds something else, or has another schema.
         """
         try:
             with np.load(path, allow_pickle=False) as file:

@@ -15,8 +15,8 @@ from ablation.evaluation.matching import match
 from ablation.evaluation.tide import error_shift
 from ablation.records.atomic import replacing
 from ablation.records.errors import DataError, RecordError
-from ablation.scoring import METRICS, Matches, accumulate, resampled
-from ablation.scoring.curves import needed_for
+from ablation.scoring import METRICS, Matches, accumulate, score_resamples
+from ablation.scoring.curves import required_positives
 
 
 def _percent(numbers):
@@ -87,9 +87,9 @@ def test_many_multisets_at_once_score_as_one_by_one():
         names = [*METRICS, f"AP-{matches.category_names[0]}"]
         alone = [accumulate(matches, row) for row in weights]
         expected = [[scores[name] for name in names] for scores in alone]
-        assert _equal(resampled(matches, weights, names), expected)
-        assert _equal(resampled(matches, weights), np.array(expected)[:, :1])
-        assert _equal(resampled(matches, weights, ["AP75", "ARs"]), np.array(expected)[:, [2, 9]])
+        assert _equal(score_resamples(matches, weights, names), expected)
+        assert _equal(score_resamples(matches, weights), np.array(expected)[:, :1])
+        assert _equal(score_resamples(matches, weights, ["AP75", "ARs"]), np.array(expected)[:, [2, 9]])
 
 
 def test_the_order_of_equal_scores_within_an_image_is_kept_in_its_copies():
@@ -242,18 +242,18 @@ def test_unknown_metrics_and_wrong_weights_are_refused():
     matches = match(*random_case(3, "bbox"), "bbox")
     weights = np.ones((2, len(matches.image_ids)), int)
     with pytest.raises(ValueError, match=r"Unknown metrics \['AP60'\]; there are AP, AP50"):
-        resampled(matches, weights, ["AP60"])
+        score_resamples(matches, weights, ["AP60"])
     with pytest.raises(ValueError, match="Weights must be"):
-        resampled(matches, weights[:, 1:])
+        score_resamples(matches, weights[:, 1:])
     with pytest.raises(ValueError, match="Weights must be"):
-        resampled(matches, -weights)
+        score_resamples(matches, -weights)
 
 
 def test_the_numbers_needed_for_recalls_are_where_the_search_finds_them():
     for total in [*range(1, 600), 12345, 36000]:
         recalls = np.arange(1, total + 1) / total
         expected = np.searchsorted(recalls, np.linspace(0, 1, 101)) + 1
-        assert _equal(needed_for(np.array([total]))[0], expected)
+        assert _equal(required_positives(np.array([total]))[0], expected)
 
 
 def test_scoring_loads_numpy_and_no_other_package():

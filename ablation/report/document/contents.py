@@ -12,7 +12,7 @@ from ablation.report.document.answer import compose_answer
 from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.formatting import TextTable, format_interval, format_score
 from ablation.report.document.tables import build_results_table, build_trend_table, difference_note
-from ablation.report.figures.catalog import FIGURES, FigureSpec
+from ablation.report.figures.catalog import FIGURES
 from ablation.report.loading.factors import SIGMA, format_value
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics import summaries
@@ -33,7 +33,8 @@ def compose_document(findings: Findings, figures: Collection[str], files: Mappin
     metric = sweep.primary_metric
 
     def figures_of(section: str) -> list[Block]:
-        return [_figure(spec, metric) for spec in FIGURES if spec.section == section and spec.name in figures]
+        specs = [spec for spec in FIGURES if spec.section == section and spec.name in figures]
+        return [FigureBlock(s.name, s.title.format(metric=metric), s.caption.format(metric=metric)) for s in specs]
 
     blocks: list[Block] = []
     if metric != sweep.named_metric:
@@ -48,10 +49,6 @@ def compose_document(findings: Findings, figures: Collection[str], files: Mappin
         blocks += [*text, *drawn]
     blocks += [*_realised_noise(sweep), *_missing_cells(sweep), *_provenance(sweep, files)]
     return ReportDocument(sweep.name, compose_answer(findings), blocks)
-
-
-def _figure(spec: FigureSpec, metric: str) -> FigureBlock:
-    return FigureBlock(spec.name, spec.title.format(metric=metric), spec.caption.format(metric=metric))
 
 
 def _tests(decision: Decision) -> list[Block]:
@@ -118,13 +115,10 @@ def _score_table(scores: pd.DataFrame) -> TextTable:
 
 
 def _test_difference_table(differences: Mapping[str, Mapping[str, Estimate]], tests: Sequence[str]) -> TextTable:
-    def format_difference(one: Estimate) -> str:
-        return f"{one.difference:+.1f} {format_interval(one.difference_interval)}".rstrip()
-
-    rows = [
-        [cell, *(format_difference(by_test[test]) if test in by_test else "-" for test in tests)]
-        for cell, by_test in differences.items()
-    ]
+    rows = []
+    for cell, by_test in differences.items():
+        texts = {t: f"{e.difference:+.1f} {format_interval(e.difference_interval)}" for t, e in by_test.items()}
+        rows.append([cell, *(texts.get(test, "-").rstrip() for test in tests)])
     return TextTable(["minus the baseline", *(f"test {test}" for test in tests)], rows, 1)
 
 

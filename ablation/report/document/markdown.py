@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
@@ -16,9 +17,7 @@ def render_markdown(document: ReportDocument) -> str:
 
 def escape(text: object) -> str:
     """Return text that Markdown shows literally, also inside a table and where HTML is allowed."""
-    plain = " ".join(str(text).split())
-    for sign, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
-        plain = plain.replace(sign, entity)
+    plain = html.escape(" ".join(str(text).split()), quote=False)
     plain = re.sub(r"([\\`*\[\]|~#$])", r"\\\1", plain)
     return re.sub(r"(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])", r"\\_", plain)  # inside a word it has no meaning
 

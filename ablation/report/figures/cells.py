@@ -8,18 +8,7 @@ import pandas as pd
 import seaborn.objects as so
 from matplotlib.figure import Figure
 
-from ablation.report.figures.style import (
-    BASELINE,
-    KINDS,
-    MANY,
-    MAX_ROWS,
-    draw,
-    kind_scales,
-    place_legend,
-    small_multiples,
-    subsample_evenly,
-    wrap_label,
-)
+from ablation.report.figures import style
 from ablation.report.statistics import summaries
 from ablation.report.statistics.findings import Findings
 
@@ -47,7 +36,7 @@ def error_kinds(findings: Findings) -> Figure | None:
     """Draw TIDE's kinds of error side by side, a mark for each cell."""
     if findings.sweep.error_shift.empty or (kinds := summaries.error_kinds(findings.sweep)).empty:
         return None
-    cells = subsample_evenly(list(kinds.index), _MAX_LINES)
+    cells = style.subsample_evenly(list(kinds.index), _MAX_LINES)
     points = kinds.loc[cells].rename_axis("cell").reset_index().melt("cell", var_name="kind")
     plot = (
         _plot_cells(points, "kind", cells)
@@ -55,8 +44,8 @@ def error_kinds(findings: Findings) -> Figure | None:
         .limit(y=(0, None))
         .label(x="", y="points of AP50")
     )
-    figure = draw(plot, (6.4, 3.0 + 0.15 * min(len(cells), MANY)))
-    place_legend(figure)
+    figure = style.draw(plot, (6.4, 3.0 + 0.15 * min(len(cells), style.MANY)))
+    style.place_legend(figure)
     return figure
 
 
@@ -64,19 +53,19 @@ def cost(findings: Findings) -> Figure | None:
     """Draw time and memory of each training as multiples of the baselines' mean."""
     points = summaries.costs(findings.sweep)
     cells = points["cell"].nunique()
-    if not 1 < cells <= MAX_ROWS:
+    if not 1 < cells <= style.MAX_ROWS:
         return None
     plot = (
-        so.Plot(points.assign(cell=points["cell"].map(wrap_label)), x="value", y="cell")
+        so.Plot(points.assign(cell=points["cell"].map(style.wrap_label)), x="value", y="cell")
         .facet(col="what")
         .share(x=False)
-        .add(so.Dot(color=KINDS[0], fill=False, pointsize=4, stroke=1, alpha=0.7))
-        .add(so.Dash(color=KINDS[1], linewidth=2, width=0.5), so.Agg(), orient="y")
+        .add(so.Dot(color=style.KINDS[0], fill=False, pointsize=4, stroke=1, alpha=0.7))
+        .add(so.Dash(color=style.KINDS[1], linewidth=2, width=0.5), so.Agg(), orient="y")
         .label(x="times the baseline", y="")
     )
-    figure = draw(plot, (6.4, 0.26 * cells + 1.2))
+    figure = style.draw(plot, (6.4, 0.26 * cells + 1.2))
     for ax in figure.axes:
-        ax.axvline(1, color=BASELINE, linewidth=1, zorder=1)
+        ax.axvline(1, color=style.BASELINE, linewidth=1, zorder=1)
         ax.locator_params(axis="x", nbins=4)
     return figure
 
@@ -89,14 +78,14 @@ def draw_lines(points: pd.DataFrame, metric: str, x: str) -> Figure:
         metric: what the values are.
         x: what x is.
     """
-    cells = subsample_evenly(list(dict.fromkeys(points["cell"])), _MAX_LINES)
+    cells = style.subsample_evenly(list(dict.fromkeys(points["cell"])), _MAX_LINES)
     points = points[points["cell"].isin(cells)].assign(row="")
     plot = _plot_cells(points, "x", cells).add(so.Line(linewidth=1.3, pointsize=4)).label(x=x, y=f"{metric} [%]")
-    figure = small_multiples(plot, points)
-    place_legend(figure)
+    figure = style.small_multiples(plot, points)
+    style.place_legend(figure)
     return figure
 
 
 def _plot_cells(points: pd.DataFrame, x: str, cells: Sequence[str]) -> so.Plot:
-    scales = kind_scales(cells, [cell for cell in cells if cell.startswith(summaries.BASELINE)])
+    scales = style.kind_scales(cells, [cell for cell in cells if cell.startswith(summaries.BASELINE)])
     return so.Plot(points, x=x, y="value", color="cell", marker="cell").scale(**scales)

@@ -40,8 +40,7 @@ _STYLE: dict[str, Any] = {
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.6,
     "legend.frameon": False,
-    "figure.dpi": 100,
-    "savefig.dpi": 160,
+    "figure.dpi": 160,
     "svg.hashsalt": "ablation",  # ids in an SVG are random without a salt
     "text.parse_math": False,  # a user's $name$ is no formula
 }

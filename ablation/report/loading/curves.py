@@ -77,9 +77,7 @@ def _parse_numbers(texts: Mapping[int, bytes]) -> pd.DataFrame | None:
     except ValueError:
         return None
     are_numbers = all(pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t) for t in read.schema.types)
-    if not are_numbers or not pyarrow.types.is_integer(read.schema.field("iteration").type):
-        return None
-    if read["iteration"].null_count:
+    if not are_numbers or not pyarrow.types.is_integer(read["iteration"].type) or read["iteration"].null_count:
         return None
     table: pd.DataFrame = read.to_pandas()
     table["training"] = np.repeat(np.array(list(whole), np.int32), lines)

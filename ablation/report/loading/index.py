@@ -49,10 +49,11 @@ class RecordIndex:
 
     def __init__(self, paths: SweepPaths, cells: Sequence[Cell]) -> None:
         self._paths = paths
+        self.name = paths.folder.resolve().name
         run_ids = dict.fromkeys((c.run_id, c.training_id) for c in cells)
         self._runs = {r: _read(paths.run(r).record, RunRecord) for r, _ in run_ids}
         self.trainings = {c.training_id: _read(paths.training(c.training_id).record, TrainingRecord) for c in cells}
-        self._states = {r: self._state(r, t) for r, t in run_ids}
+        self._states = {run_id: self._state(run_id, training_id) for run_id, training_id in run_ids}
 
     @property
     def completed(self) -> list[RunRecord]:
@@ -67,12 +68,23 @@ class RecordIndex:
     @property
     def failures(self) -> tuple[Problem, ...]:
         """Runs without a result."""
-        return tuple(problem for _, problem in self._states.values() if problem)
+        folder = self._paths.folder
+        return tuple(
+            Problem(
+                self.name,
+                run_id,
+                status.value,
+                failure.message.replace(f"{folder}/", ""),  # a sweep that was moved gives the same report
+                failure.advice,
+                below(failure.log, folder),
+            )
+            for run_id, (status, failure) in self._states.items()
+            if failure
+        )
 
     @property
     def remarks(self) -> tuple[Problem, ...]:
         """Notes on results that exist."""
-        name = sweep_names([self._paths.folder])[0]
         flagged = [(r, flag) for r in self.completed for flag in r.flags]
         silent = [
             (r, f"The noise changed nothing at {level} whenever it was measured.")
@@ -80,18 +92,18 @@ class RecordIndex:
             for level, t in r.telemetry.items()
             if t.calls and t.noise_rms == 0
         ]
-        return tuple(Problem(name, identifier(r), r.status.value, reason) for r, reason in flagged + silent)
+        return tuple(Problem(self.name, identifier(r), r.status.value, reason) for r, reason in flagged + silent)
 
     def status(self, run_id: str) -> str:
         """Return the state of a run, as the value of a `Status`."""
-        return self._states[run_id][0]
+        return self._states[run_id][0].value
 
     def metrics(self, run_id: str) -> Mapping[str, float | None]:
         """Return the metrics of a run, in percent; none without a result."""
         run = self._runs[run_id]
         return run.metrics if isinstance(run, RunRecord) else {}
 
-    def _state(self, run_id: str, training_id: str) -> tuple[str, Problem | None]:
+    def _state(self, run_id: str, training_id: str) -> tuple[Status, Failure | None]:
         files: RunPaths | TrainingPaths = self._paths.run(run_id)
         record: RunRecord | TrainingRecord | RecordError | None = self._runs[run_id]
         if record is None:  # the run was not reached; the record of its training may say why
@@ -99,24 +111,15 @@ class RecordIndex:
             if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
                 record = None
         if record is None:
-            return Status.PLANNED.value, None
+            return Status.PLANNED, None
         if isinstance(record, RecordError):
             advice = "Repeat the command of the sweep; it repeats this run."
-            failure = Failure("corrupt", str(record), advice, str(files.log) if files.log.exists() else "")
-            return Status.FAILED.value, self._problem(run_id, Status.FAILED, failure)
+            log = str(files.log) if files.log.exists() else ""
+            return Status.FAILED, Failure("corrupt", str(record), advice, log)
         if record.status is Status.RUNNING and not _is_held(files.lock):
             advice = "Repeat the command of the sweep; it resumes from the last checkpoint."
-            failure = Failure("interrupted", "Its process is gone.", advice, str(files.log))
-            return Status.INTERRUPTED.value, self._problem(run_id, Status.INTERRUPTED, failure)
-        if record.error is not None:
-            return record.status.value, self._problem(run_id, record.status, record.error)
-        return record.status.value, None
-
-    def _problem(self, run_id: str, status: Status, failure: Failure) -> Problem:
-        folder = self._paths.folder
-        reason = failure.message.replace(f"{folder}/", "")  # a sweep that was moved gives the same report
-        name, log = sweep_names([folder])[0], below(failure.log, folder)
-        return Problem(name, run_id, status.value, reason, failure.advice, log)
+            return Status.INTERRUPTED, Failure("interrupted", "Its process is gone.", advice, str(files.log))
+        return record.status, record.error
 
 
 _AnyRecord = TypeVar("_AnyRecord", bound=Record)

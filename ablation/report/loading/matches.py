@@ -9,7 +9,7 @@ import numpy as np
 
 from ablation.records.errors import AblationError
 from ablation.records.paths import RunPaths
-from ablation.scoring import Matches, resampled
+from ablation.scoring import Matches, score_resamples
 
 
 def score_images(run: RunPaths, metric: str, images: Iterable[Any] | None = None) -> float:
@@ -46,6 +46,6 @@ def score_images(run: RunPaths, metric: str, images: Iterable[Any] | None = None
             )
         weights = np.bincount([positions[image] for image in ids], minlength=len(weights)).astype(np.int64)
     try:
-        return float(resampled(matches, weights[np.newaxis], [name])[0, 0])
+        return float(score_resamples(matches, weights[np.newaxis], [name])[0, 0])
     except ValueError as error:
         raise AblationError(f"{metric} cannot be scored. {error}") from error

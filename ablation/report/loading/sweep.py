@@ -165,16 +165,11 @@ def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) ->
     metrics = tuple(dict.fromkeys(m for run in index.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
     curves, bad_lines = read_curves({t: paths.training(t).metrics for t in index.trainings})
-    gaps = tuple(
-        Problem(
-            sweep_names([paths.folder])[0],
-            training_id,
-            "",
-            f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps.",
-            log=below(str(paths.training(training_id).metrics), paths.folder),
-        )
-        for training_id, bad in bad_lines.items()
-    )
+    gaps = []
+    for training_id, bad in bad_lines.items():
+        reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
+        log = below(str(paths.training(training_id).metrics), paths.folder)
+        gaps.append(Problem(index.name, training_id, "", reason, log=log))
     return Sweep(
         folders=(paths.folder,),
         runs=_runs(cells, index, factors, metrics),
@@ -189,10 +184,10 @@ def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) ->
         primary_metric=_measured(named, metrics),
         named_metric=named,
         failures=index.failures,
-        remarks=index.remarks + gaps,
+        remarks=(*index.remarks, *gaps),
         refusals=history.refusals(paths.sweep),
         commands=history.commands(paths.sweep),
-        reruns={cell.run_id: rerun_command(cell, paths.folder.resolve().name) for cell in cells},
+        reruns={cell.run_id: rerun_command(cell, index.name) for cell in cells},
         data=history.data(paths.sweep),
         versions=_versions(item for record in index.records for item in record.environment.items()),
     )
@@ -256,30 +251,25 @@ def _join(parts: Sequence[Sweep]) -> Sweep:
     names = sweep_names([part.folder for part in parts])
     factors = ("sweep", *parts[0].factors)
     metrics = tuple(dict.fromkeys(m for part in parts for m in part.metrics))
-    runs = _stacked([part.runs for part in parts], names)
+    named = list(zip(parts, names, strict=True))
+    stacked = {
+        name: pd.concat([getattr(part, name).assign(sweep=own) for part, own in named], ignore_index=True)
+        for name in ("runs", *_FRAMES)
+    }
     first = ["run_id", "training_id", "status", "seed", *dict.fromkeys((*factors, SIGMA))]
+    stacked["runs"] = stacked["runs"][[*first, *metrics]]
     return Sweep(
         folders=tuple(part.folder for part in parts),
-        runs=runs[[*first, *metrics]],
-        **{name: _stacked([getattr(part, name) for part in parts], names) for name in _FRAMES},
+        **stacked,
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(parts[0].named_metric, metrics),
         named_metric=parts[0].named_metric,
-        failures=_renamed((p.failures for p in parts), names),
-        remarks=_renamed((p.remarks for p in parts), names),
-        refusals=tuple(f"{n}: {r}" for p, n in zip(parts, names, strict=True) for r in p.refusals),
+        failures=tuple(replace(problem, sweep=own) for part, own in named for problem in part.failures),
+        remarks=tuple(replace(problem, sweep=own) for part, own in named for problem in part.remarks),
+        refusals=tuple(f"{own}: {refusal}" for part, own in named for refusal in part.refusals),
         commands=tuple(dict.fromkeys(c for p in parts for c in p.commands)),
         reruns={run_id: command for p in parts for run_id, command in p.reruns.items()},
         data=tuple(dict.fromkeys(finding for p in parts for finding in p.data)),
         versions=_versions((name, v) for p in parts for name, values in p.versions.items() for v in values),
     )
-
-
-def _stacked(parts: Sequence[pd.DataFrame], names: Sequence[str]) -> pd.DataFrame:
-    tagged = [part.assign(sweep=name) for part, name in zip(parts, names, strict=True)]
-    return pd.concat(tagged, ignore_index=True)
-
-
-def _renamed(groups: Iterable[Sequence[Problem]], names: Sequence[str]) -> tuple[Problem, ...]:
-    return tuple(replace(p, sweep=n) for group, n in zip(groups, names, strict=True) for p in group)

@@ -13,15 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ablation.report.statistics.paired import (
-    FloatArray,
-    MeanInterval,
-    holm,
-    interval,
-    joint_p,
-    least_seeds,
-    sign_flip_p,
-)
+from ablation.report.statistics import paired
+from ablation.report.statistics.paired import FloatArray, MeanInterval
 
 
 @dataclass(frozen=True)
@@ -107,18 +100,18 @@ def decide(
         raise ValueError(f"differences must be (cells, seeds), got {differences.shape}.")
     trends = [] if sigma is None or family is None else _trends(differences, np.asarray(sigma, dtype=float), family)
     rows = np.vstack([changes for _, changes, _ in trends] + [differences])
-    pairs, needed = np.isfinite(rows).sum(axis=1), least_seeds(alpha)
+    pairs, needed = np.isfinite(rows).sum(axis=1), paired.least_seeds(alpha)
     is_tested = pairs >= needed
-    p = np.array([sign_flip_p(row) for row in rows])
-    p_holm = holm(np.where(is_tested, p, math.nan))
-    p_joint = joint_p(np.where(is_tested[:, None], rows, math.nan))
+    p = np.array([paired.sign_flip_p(row) for row in rows])
+    p_holm = paired.holm(np.where(is_tested, p, math.nan))
+    p_joint = paired.joint_p(np.where(is_tested[:, None], rows, math.nan))
     effects = [float(row[np.isfinite(row)].mean()) if n else math.nan for row, n in zip(rows, pairs, strict=True)]
     columns = (effects, pairs.tolist(), p.tolist(), p_holm.tolist(), p_joint.tolist(), (p_joint < alpha).tolist())
     verdicts = [Verdict(*values) for values in zip(*columns, strict=True)]
     return Decision(
         cells=tuple(verdicts[len(trends) :]),
         trends=tuple(
-            TrendVerdict(**vars(verdict), family=name, slope=verdict.effect / span, interval=interval(changes))
+            TrendVerdict(**vars(verdict), family=name, slope=verdict.effect / span, interval=paired.interval(changes))
             for verdict, (name, changes, span) in zip(verdicts, trends, strict=False)
         ),
         alpha=alpha,

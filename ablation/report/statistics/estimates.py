@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -100,13 +101,12 @@ def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Tes
         strengths: Factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
     """
     cells = [e for e in estimates if e.pairs]
-    seeds = sorted({seed for e in cells for seed in e.differences})
-    rows = np.array([[e.differences.get(seed, math.nan) for seed in seeds] for e in cells], dtype=np.float64)
+    rows = pd.DataFrame([e.differences for e in cells]).sort_index(axis=1).to_numpy(np.float64)
     families = [
         ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in (SIGMA, *strengths))
         for e in cells
     ]
-    decision = decide(rows.reshape(len(cells), len(seeds)), [e.sigma for e in cells], families)
+    decision = decide(rows, [e.sigma for e in cells], families)
     verdicts = iter(decision.cells)
     return TestResults(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
 
@@ -130,11 +130,10 @@ def aggregate_estimates(outcome: TestResults) -> AggregateEstimate | None:
 
     None below two cells or two seeds.
     """
-    seeds = sorted(set.intersection(*(set(e.differences) for e in outcome.compared))) if outcome.compared else []
-    if len(outcome.compared) < 2 or len(seeds) < 2:
+    differences = pd.DataFrame([e.differences for e in outcome.compared])
+    scores = differences.dropna(axis=1).sort_index(axis=1).to_numpy(np.float64)
+    if min(scores.shape) < 2:
         return None
-    scores = np.array([[e.differences[seed] for seed in seeds] for e in outcome.compared])
-
     none = np.zeros((len(scores), 1))
     rows = []
     for name, statistic, form, limits in (
@@ -144,9 +143,9 @@ def aggregate_estimates(outcome: TestResults) -> AggregateEstimate | None:
     ):
         ends = bootstrap_interval(scores, statistic)
         assert ends is not None  # there are two seeds at least
-        low, high = (min(max(end, limits[0]), limits[1]) for end in ends)
+        low, high = np.clip(ends, *limits).tolist()
         rows.append((name, float(statistic(scores)), low, high, form))
-    return AggregateEstimate(len(scores), len(seeds), tuple(rows))
+    return AggregateEstimate(len(scores), scores.shape[1], tuple(rows))
 
 
 def is_strength(runs: pd.DataFrame, factor: str) -> bool:
@@ -158,7 +157,7 @@ def estimate(
     runs: pd.DataFrame,
     factors: Sequence[str],
     metric: str,
-    resampled: Resamples | None = None,
+    resampled: Resamples = MappingProxyType({}),
     images: int | None = None,
 ) -> list[Estimate]:
     """Return one estimate for each combination of factors, in the order of the rows, with or without a result.
@@ -187,6 +186,9 @@ def estimate(
         baseline = {} if table[SIGMA][first] == 0 else baselines.get(_key(table, settings, first), {})
         pairs = {seed: (own[seed], baseline[seed]) for seed in sorted(own.keys() & baseline.keys())}
         differences = {seed: values[i] - values[j] for seed, (i, j) in pairs.items()}
+        runs_of_pairs = [(table["run_id"][i], table["run_id"][j]) for i, j in pairs.values()]
+        is_resampled = bool(pairs) and all(run_id in resampled for pair in runs_of_pairs for run_id in pair)
+        draws = np.array([resampled[one] - resampled[base] for one, base in runs_of_pairs]) if is_resampled else None
         estimates.append(
             Estimate(
                 factors={factor: table[factor][first] for factor in factors},
@@ -197,9 +199,7 @@ def estimate(
                 value=float(np.mean([values[i] for i in own.values()])) if own else None,
                 interval=interval(np.array([values[i] for i in own.values()])),
                 differences=differences,
-                difference_interval=_paired_interval(
-                    differences, pairs.values(), table["run_id"], resampled or {}, images
-                ),
+                difference_interval=interval(np.array(list(differences.values())), draws, images=images),
                 is_baseline=table[SIGMA][first] == 0,
             )
         )
@@ -245,19 +245,6 @@ def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
         for e in estimates
     ]
     return pd.DataFrame(rows)
-
-
-def _paired_interval(
-    differences: Mapping[int, float],
-    pairs: Iterable[tuple[int, int]],
-    run_ids: Sequence[str],
-    resampled: Resamples,
-    images: int | None,
-) -> MeanInterval | None:
-    runs = [(run_ids[i], run_ids[j]) for i, j in pairs]
-    has_draws = bool(runs) and all(run_id in resampled for pair in runs for run_id in pair)
-    draws = np.array([resampled[own] - resampled[base] for own, base in runs]) if has_draws else None
-    return interval(np.array(list(differences.values())), draws, images=images)
 
 
 def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 
 from ablation.report.statistics.paired import least_seeds
@@ -28,10 +29,22 @@ def minimum_detectable_effect(sd: float, n: int, power: float = 0.8, alpha: floa
     Raises:
         ValueError: sd is negative, or 0 < alpha < power < 1 does not hold.
     """
-    _check(sd, power, alpha)
+    from scipy.special import nctdtrinc, ndtri, stdtrit
+
+    if not sd >= 0:
+        raise ValueError(f"sd must not be negative, got {sd}.")
+    if not 0 < alpha < power < 1:
+        raise ValueError(f"0 < alpha < power < 1 is needed, got alpha {alpha} and power {power}.")
     if n < least_seeds(alpha):
         return math.inf
-    return sd * _ratio(n, power, alpha)
+    # Patterns come in pairs of opposite signs, so p is a multiple of 2^(1-n); beyond 50 seeds the grid is finer than
+    # a float.
+    significant = math.ceil(alpha * 2 ** (n - 1)) - 1 if n <= 50 else math.inf
+    if significant == 1:
+        return sd * float(ndtri(power ** (1 / n)))
+    attained = alpha if n > 50 else significant / 2 ** (n - 1)
+    critical = stdtrit(n - 1, 1 - attained / 2)
+    return sd * (float(nctdtrinc(n - 1, 1 - power, critical)) / math.sqrt(n))
 
 
 def seeds_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -46,39 +59,15 @@ def seeds_needed(sd: float, effect: float, power: float = 0.8, alpha: float = 0.
     Raises:
         ValueError: As minimum_detectable_effect; or an effect of 0, which no number of seeds detects.
     """
-    _check(sd, power, alpha)
     if effect == 0 or not math.isfinite(effect):
         raise ValueError(f"The effect must be finite and not 0, got {effect}.")
+
+    def is_detectable(n: int) -> bool:
+        return minimum_detectable_effect(sd, n, power, alpha) <= abs(effect)
+
     low = high = least_seeds(alpha)
-    while minimum_detectable_effect(sd, high, power, alpha) > abs(effect):
+    while not is_detectable(high):
         low, high = high + 1, 2 * high
         if high > _MOST_SEEDS:
             raise ValueError(f"An effect of {effect} at sd {sd} needs more seeds than can be counted.")
-    while low < high:
-        middle = (low + high) // 2
-        if minimum_detectable_effect(sd, middle, power, alpha) <= abs(effect):
-            high = middle
-        else:
-            low = middle + 1
-    return high
-
-
-def _ratio(n: int, power: float, alpha: float) -> float:
-    """Return the detectable effect in units of the sd."""
-    from scipy.special import nctdtrinc, ndtri, stdtrit
-
-    # Patterns come in pairs of opposite signs, so p is a multiple of 2^(1-n); beyond 50 seeds the grid is finer than
-    # a float.
-    significant = math.ceil(alpha * 2 ** (n - 1)) - 1 if n <= 50 else math.inf
-    if significant == 1:
-        return float(ndtri(power ** (1 / n)))
-    attained = alpha if n > 50 else significant / 2 ** (n - 1)
-    critical = stdtrit(n - 1, 1 - attained / 2)
-    return float(nctdtrinc(n - 1, 1 - power, critical)) / math.sqrt(n)
-
-
-def _check(sd: float, power: float, alpha: float) -> None:
-    if not sd >= 0:
-        raise ValueError(f"sd must not be negative, got {sd}.")
-    if not 0 < alpha < power < 1:
-        raise ValueError(f"0 < alpha < power < 1 is needed, got alpha {alpha} and power {power}.")
+    return low + bisect.bisect_left(range(low, high), True, key=is_detectable)
