@@ -29,7 +29,7 @@ $(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyprojec
 	  --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c \
-	  "import ablation.processes.preload, ablation.preview.__main__, ablation.report.build, ablation.report.figures.catalog, \
+	  "import ablation.preload, ablation.preview.__main__, ablation.report.build, ablation.report.figures.catalog, \
 	  ablation.report.document.html, ablation.report.tensorboard"
 	@touch $@
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 
-# Beside `execute` it would make `--help` import torch.
+# Here and not in execute.py, because importing that module loads torch, and `--help` must not.
 def run_cell(cfg: DictConfig) -> None:
     """Task function that Hydra launchers call once per job."""
     from omegaconf import OmegaConf

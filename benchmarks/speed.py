@@ -96,7 +96,7 @@ def start_up(root: Path) -> dict[str, float]:
     from ablation.config.compose import config_folder
     from ablation.execute import execute
 
-    preload(["ablation.processes.preload"])
+    preload(["ablation.preload"])
     first: list[tuple[float, float]] = []
     for seed in range(12):
         with initialize_config_dir(str(config_folder()), version_base="1.3"):

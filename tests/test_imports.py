@@ -15,7 +15,7 @@ from ablation.records.provenance import DECISIVE
 HEAVY = {"torch", "torchvision", "detectron2", "fvcore"}
 # The commands and what they show; records and processes carry results without changing them, and what the
 # configuration decides stands in the ids.
-HARMLESS = {"config", "preview", "processes", "records", "report", "run", "sweep"}
+HARMLESS = {"config", "preload", "preview", "processes", "records", "report", "run", "sweep"}
 
 
 @pytest.fixture(scope="module")

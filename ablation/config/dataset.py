@@ -114,7 +114,7 @@ class RegisteredConfig(CocoFormatConfig):
 
 
 def _check_test_set(test_files: Mapping[str, str | None], share: float | None, *, whole: str) -> None:
-    """Refuse a test set that is both named and set apart by a share, or neither."""
+    """Require either all keys of the test set or dataset.test_share, not both."""
     missing = [key for key, value in test_files.items() if value is None]
     if share is None and missing:
         raise ValueError(

@@ -10,8 +10,8 @@ Metrics = Mapping[str, float | None]
 def robustness(cells: Sequence[Metrics], clean: Metrics, tasks: Sequence[str], name: str) -> dict[str, float | None]:
     """Return the mean AP over conditions, and its share of the clean AP in percent, for each task.
 
-    Over corruptions and severities they are mPC and rPC (Michaelis et al., arXiv 1907.07484); over the noisy cells of a
-    grid they are mPFN and rPFN, which are to noise in the features what the former are to corrupted images.
+    Over corruptions and severities they are mPC and rPC, performance under corruption (Michaelis et al., arXiv
+    1907.07484). Over the noisy cells of a grid they are called mPFN and rPFN, performance under feature noise.
 
     Args:
         cells: The metrics under each condition.

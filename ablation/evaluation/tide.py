@@ -60,7 +60,7 @@ def error_shift(
     complete = replace(outcome, truths=outcome.truths - outcome.unmatched)
     return {
         "AP50": ap,
-        **{name: max(gain, 0.0) for name, gain in gains.items()},  # the steps of the recall may take a little
+        **{name: max(gain, 0.0) for name, gain in gains.items()},  # interpolation can make a gain slightly negative
         "FalsePos": _ap_with_fix(ranked) - ap,
         "FalseNeg": _ap_with_fix(complete) - ap,
     }

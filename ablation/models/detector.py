@@ -75,7 +75,7 @@ class Detector(ABC):
 
     @abstractmethod
     def optimizer(self, model: nn.Module) -> Optimizer:
-        """Return the optimiser of the model's parameters."""
+        """Return the optimizer of the model's parameters."""
 
     @abstractmethod
     def scheduler(self, optimizer: Optimizer) -> LRScheduler:
@@ -97,7 +97,7 @@ class Detector(ABC):
 
 
 def with_gradient_clipping(optimizer: Optimizer, norm: float, norm_type: float = 2.0) -> Optimizer:
-    """Make an optimiser scale each parameter's gradient down to a norm before each step.
+    """Make an optimizer scale each parameter's gradient down to a norm before each step.
 
     The result equals detectron2's own clipping bit for bit, which calls `torch.nn.utils.clip_grad_norm_` for one
     parameter after the other; this takes three calls for all of them instead of six for each.

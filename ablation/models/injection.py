@@ -52,8 +52,8 @@ class _Tally:
 class Injection(FeatureHooks):
     """Adds noise to the features of a model inside a `with` block.
 
-    In evaluation every image is perturbed on its own, cropped to its own extent, so padding neither counts nor
-    receives noise that a single image would not have had.
+    In evaluation the features of each image are cropped to the area without padding and perturbed separately, so the
+    result is the same as if the image were evaluated alone.
 
     Args:
         model: The model; it is not changed beyond hooks, which the end of the block removes.

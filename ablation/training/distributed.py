@@ -53,7 +53,7 @@ def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
     slots = _slots(count, resolve_device(config.sweep.device))
     arguments = (config.model_dump(), paths.folder, count, address)
     tasks = [Task(f"rank {rank}", train_rank, (rank, *arguments), paths.log) for rank in range(count)]
-    launch.preload(["ablation.processes.preload"])
+    launch.preload(["ablation.preload"])
     relay = _Relay()
     results = launch.launch(tasks, slots, Limits(is_joint=True), relay)
     if relay.failures:

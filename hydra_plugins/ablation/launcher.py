@@ -140,8 +140,13 @@ def run_job_from(shared: bytes, number: int, overrides: Sequence[str]) -> bytes:
         job_config.hydra.job.id = f"{job_config.hydra.job.name}_{number}"
         job_config.hydra.job.num = number
     HydraConfig.instance().set_config(job_config)
-    keys = {"job_dir_key": "hydra.sweep.dir", "job_subdir_key": "hydra.sweep.subdir"}
-    result = run_job(hydra_context=context, task_function=task, config=job_config, **keys)
+    result = run_job(
+        hydra_context=context,
+        task_function=task,
+        config=job_config,
+        job_dir_key="hydra.sweep.dir",
+        job_subdir_key="hydra.sweep.subdir",
+    )
     if result.status is JobStatus.FAILED:
         raise result._return_value  # the pool counts it, retries it and reports it
     dumped: bytes = cloudpickle.dumps(result)

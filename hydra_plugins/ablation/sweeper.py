@@ -168,9 +168,9 @@ class _Base:
         if not keys <= flatten(self.resolved).keys():
             return False
         hidden = copy.deepcopy(self._config)
-        for key in keys:
-            OmegaConf.update(hidden, key, "???")
         try:
+            for key in keys:
+                OmegaConf.update(hidden, key, "???")
             return bool(OmegaConf.to_container(hidden, resolve=True) == self.copy_with(dict.fromkeys(keys, "???")))
         except OmegaConfBaseException:
             return False

@@ -31,7 +31,7 @@ def here(tmp_path, monkeypatch):
         text = f"FOLDER = 'png'\nIMAGES = {images}\nLEFT = {left}\n#{'#' * next(edits)}\n"
         (tmp_path / "my_images.py").write_text(text)
 
-    preload(["ablation.processes.preload"])  # as the pool launcher does; the server then starts a worker in no time
+    preload(["ablation.preload"])  # as the pool launcher does; the server then starts a worker in no time
     (tmp_path / "png").mkdir()
     for number in range(1, 5):
         Image.effect_noise((64, 64), 60).convert("RGB").save(tmp_path / "png" / f"{number}.png")

@@ -72,7 +72,7 @@ def test_a_larger_grid_adds_only_what_is_new(command, sweep):
 @pytest.mark.slow
 def test_every_kind_of_death_is_one_failed_row_and_the_others_complete(command, sweep):
     sigmas = "noise.sigma=0,0.11,0.12,0.13,0.14,0.15,0.16,0.5"
-    faulty = ["hydra.launcher.preload=[ablation.processes.preload,faults]", "hydra.launcher.timeout=60"]
+    faulty = ["hydra.launcher.preload=[ablation.preload,faults]", "hydra.launcher.timeout=60"]
     done = finish(command, sigmas, *faulty, status=1)
     assert "6 of 8 runs have no result" in done.stderr
     table = rows(sweep)

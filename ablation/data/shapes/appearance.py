@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -217,10 +217,11 @@ APPEARANCES: dict[Style, Appearance] = {
     "glyphs": Appearance(_mosaic_background, _saturated, 45, (_plain, _dots, _ripples, _blotches), (10, 40), (2, 10)),
 }
 
-_OUTLINES: dict[Style, Sequence[Callable[[np.random.Generator], Points]]] = {
-    "shapes": (_rectangle, _triangle, _ellipse),
-    "glyphs": (_star, _gear, _cross, _arrow, _corner, _tee, _heart, _crescent, _drop, _bolt, _hourglass),
-}
-
 # Each outline by the name of its class, in the order of the classes.
-OUTLINES = {style: {o.__name__[1:]: o for o in outlines} for style, outlines in _OUTLINES.items()}
+OUTLINES: dict[Style, dict[str, Callable[[np.random.Generator], Points]]] = {
+    "shapes": {"rectangle": _rectangle, "triangle": _triangle, "ellipse": _ellipse},
+    "glyphs": {
+        **{"star": _star, "gear": _gear, "cross": _cross, "arrow": _arrow, "corner": _corner, "tee": _tee},
+        **{"heart": _heart, "crescent": _crescent, "drop": _drop, "bolt": _bolt, "hourglass": _hourglass},
+    },
+}

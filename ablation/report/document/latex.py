@@ -9,8 +9,8 @@ from ablation.report.document.formatting import TextTable
 
 
 def render_latex(tables: Mapping[str, TextTable]) -> str:
-    """Return all tables, each below a comment with its name."""
-    return "\n".join(f"% {name}\n{_tabular(table)}\n" for name, table in tables.items())
+    """Return all tables that have rows, each below a comment with its name."""
+    return "\n".join(f"% {name}\n{_tabular(table)}\n" for name, table in tables.items() if table.rows)
 
 
 def _tabular(table: TextTable) -> str:

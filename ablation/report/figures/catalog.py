@@ -16,11 +16,11 @@ class FigureSpec:
     """A figure of the report.
 
     Attributes:
-        name: of its files.
-        section: the heading of the report under which it stands, by order of this registry.
-        title: a few words; {metric} stands for the primary metric.
-        caption: one to four sentences; {metric} as above.
-        draw: returns the figure, or None where the records cannot show it.
+        name: Name of its files.
+        section: Heading of the report above the figure; sections follow the order of this registry.
+        title: A few words; {metric} is replaced by the primary metric.
+        caption: What is drawn and how to read it; {metric} as above.
+        draw: Returns the figure, or None if the records do not contain it.
     """
 
     name: str
@@ -35,25 +35,25 @@ FIGURES = (
         "metric_against_sigma",
         "Summary",
         "{metric} against noise.sigma",
-        "Every open mark is one seed, the line is their mean, the bar its 95 % t interval over seeds (two seeds or "
-        "more; it is cut where it would leave the panel). The shaded band is the range of the baseline over its seeds: "
-        "a mean within it cannot be told from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells whose "
-        "sigma is only measured are in the table alone.",
+        "Open marks: seeds. Line: mean over seeds. Bar: 95 % t interval over seeds, if there are at least two; it "
+        "is cut at the edge of the panel. Shaded band: range of the baseline over its seeds; repeated training "
+        "alone gives a mean within this band. Upper axis: SNR = -20 log10 sigma. Cells without a set sigma appear "
+        "only in the table.",
         scores.metric_against_sigma,
     ),
     FigureSpec(
         "differences",
         "Results",
         "seed-paired differences in {metric}",
-        "Dot: mean of the differences to the baseline of the same seed; upright marks: each seed; line: 95 % interval "
-        "of this cell alone, cut where it would leave the panel. Filled and orange: the joint test claims an effect.",
+        "Dot: mean difference from the baseline of the same seed. Upright marks: seeds. Line: 95 % interval of this "
+        "cell alone, cut at the edge of the panel. Filled and orange: the joint test claims an effect.",
         differences.differences,
     ),
     FigureSpec(
         "levels",
         "Results",
         "differences by level and sigma",
-        "Mean seed-paired difference in {metric} to the baseline, in points, for noise on these levels alone.",
+        "Mean seed-paired difference in {metric} from the baseline, in points, with noise on this level only.",
         heatmaps.differences_by_level,
     ),
     FigureSpec(
@@ -61,71 +61,69 @@ FIGURES = (
         "Losses",
         "losses",
         "Thin: as logged (detectron2's medians over the logging period). Thick: running mean over an eighth of the "
-        "curve, averaged over the seeds that got that far; the band is their range (of many strengths, thirty at even "
-        "distances). The training loss is measured with "
-        "the noise on, so a higher curve under noise is no evidence of a worse model; the loss on the test images, "
-        "with the noise off, is there where evaluation.loss_period asked for it.",
+        "curve, averaged over the seeds that got that far; band: their range. At most thirty strengths are drawn. "
+        "The training loss is measured with the noise on, so a higher curve under noise does not mean a worse "
+        "model. The loss on the test images, with the noise off, is drawn if evaluation.loss_period is set.",
         losses.losses,
     ),
     FigureSpec(
         "detections",
         "Detections",
         "detections on one test image",
-        "Left: ground truth. Right: what was found, by the run of the lowest seed of each cell (of four cells at even "
-        "distances, where there are more), under the run's own evaluation noise. runs/<run id>/pictures/ has more.",
+        "Left: ground truth. Right: detections of the run with the lowest seed of each cell, under the run's own "
+        "evaluation noise. At most four cells are drawn. runs/<run id>/pictures/ contains more.",
         detections.detections,
     ),
     FigureSpec(
         "test_matrix",
         "Robustness",
         "train by test matrix",
-        "{metric}, the mean over seeds and draws. A row is how a model was trained, a column the sigma of the noise "
-        "that it meets in evaluation, the same draws for every model. Down a column: what the training changed; along "
-        "a row: what the test noise costs.",
+        "{metric}, mean over seeds and draws. Row: how a model was trained. Column: sigma of the noise in "
+        "evaluation, with the same draws for every model. Read down a column for the effect of training, along a "
+        "row for the effect of test noise.",
         heatmaps.train_by_test_matrix,
     ),
     FigureSpec(
         "test_noise",
         "Robustness",
         "robustness to feature noise",
-        "{metric} against the sigma of the test noise, one line for each way of training, means over seeds and draws. "
-        "mPFN in runs.csv is the mean along a line without its start, rPFN its share of the clean AP. Of more than "
-        "eighteen cells, sixteen at even distances are drawn.",
+        "{metric} against the sigma of the test noise, one line per way of training, mean over seeds and draws. "
+        "mPFN in runs.csv is the mean along a line without sigma 0; rPFN is mPFN as a share of the clean AP. Of "
+        "more than eighteen cells, sixteen are drawn.",
         cells.robustness_to_noise,
     ),
     FigureSpec(
         "corruptions",
         "Robustness",
         "robustness to image corruptions",
-        "{metric} against the severity of the corruption (Michaelis et al., 2019), one line for each way of training, "
-        "means over seeds; 0 is the clean image. mPC in runs.csv is the mean over corruptions and severities, rPC its "
-        "share of the clean AP.",
+        "{metric} against the severity of the corruption (Michaelis et al., 2019), one line per way of training, "
+        "mean over seeds; severity 0 is the clean image. mPC in runs.csv is the mean over corruptions and "
+        "severities; rPC is mPC as a share of the clean AP.",
         cells.robustness_to_corruptions,
     ),
     FigureSpec(
         "error_shift",
         "Kinds of error",
         "kinds of error",
-        "TIDE: by how much AP50 would rise if all errors of one kind were mended (wrong class, wrong place, both, "
-        "found twice, background, missed; all false positives, all false negatives), means over seeds. The parts do "
-        "not sum to 100 - AP50, and they do not rank models.",
+        "TIDE: the gain in AP50 if all errors of one kind were fixed (wrong class, wrong place, both, duplicate, "
+        "background, missed; all false positives, all false negatives), mean over seeds. The gains do not sum to "
+        "100 - AP50, and they do not rank models.",
         cells.error_kinds,
     ),
     FigureSpec(
         "classes",
         "Classes",
         "differences by class",
-        "Mean seed-paired difference in AP of each class to the baseline, in points; the classes that differ most, at "
-        "most twenty. Not tested: with many classes some differ by chance.",
+        "Mean seed-paired difference in the AP of each class from the baseline, in points. The classes that differ "
+        "most are shown, at most twenty. Not tested: among many classes some differ by chance.",
         heatmaps.differences_by_class,
     ),
     FigureSpec(
         "cost",
         "Cost",
         "what the noise costs",
-        "Each ring is a training, the orange mark their mean: median time of an iteration and peak memory (of the "
-        "device on a GPU, of the process elsewhere) as multiples of the baselines' mean. Other work on the machine "
-        "counts too.",
+        "Ring: a training. Orange: their mean. Median time of an iteration and peak memory (of the GPU, or of the "
+        "process on a CPU), as multiples of the mean of the baselines. Other work on the machine also affects them.",
         cells.cost,
     ),
 )

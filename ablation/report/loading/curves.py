@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 _BATCH = 64  # logs parsed together: one call per log takes twice the time, one for all of them takes much memory
-_KEYS = ["training", "iteration"]
+_TRAINING = "\0training"  # a name that no metric has
+_KEYS = [_TRAINING, "iteration"]
 
 
 def read_curves(files: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, int]]:
@@ -67,20 +68,23 @@ def _parse_numbers(texts: Mapping[int, bytes]) -> pd.DataFrame | None:
     import pyarrow
     from pyarrow import json as arrow_json
 
+    if any(b"[" in text for text in texts.values()):
+        return None
     whole = {number: text if text.endswith(b"\n") else text + b"\n" for number, text in texts.items() if text}
     lines = [text.count(b"\n") for text in whole.values()]
-    # Arrow ignores where lines end: each must end an object and hold one iteration.
-    if any([text.count(mark) for text in whole.values()] != lines for mark in (b"}\n", b'"iteration"')):
+    # Arrow ignores where lines end: each must end an object and hold one iteration. Deep nesting would crash it.
+    marks = (b"{", b"}\n", b'"iteration"')
+    if any([text.count(mark) for text in whole.values()] != lines for mark in marks):
         return None
     try:
         read = arrow_json.read_json(pyarrow.BufferReader(b"".join(whole.values())))
-    except ValueError:
+        are_numbers = all(pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t) for t in read.schema.types)
+        if not are_numbers or not pyarrow.types.is_integer(read["iteration"].type) or read["iteration"].null_count:
+            return None
+        table: pd.DataFrame = read.to_pandas()
+    except ValueError:  # of Arrow, or of a name that is not UTF-8
         return None
-    are_numbers = all(pyarrow.types.is_integer(t) or pyarrow.types.is_floating(t) for t in read.schema.types)
-    if not are_numbers or not pyarrow.types.is_integer(read["iteration"].type) or read["iteration"].null_count:
-        return None
-    table: pd.DataFrame = read.to_pandas()
-    table["training"] = np.repeat(np.array(list(whole), np.int32), lines)
+    table[_TRAINING] = np.repeat(np.array(list(whole), np.int32), lines)
     return table
 
 
@@ -89,7 +93,7 @@ def _parse_lines(training: int, text: bytes, bad: dict[int, int]) -> pd.DataFram
     if unreadable := parsed[:-1].count(None):
         bad[training] = unreadable
     table = pd.DataFrame.from_records([entry for entry in parsed if entry]).apply(pd.to_numeric, errors="coerce")
-    table["training"] = np.full(len(table), training, np.int32)
+    table[_TRAINING] = np.full(len(table), training, np.int32)
     return table if len(table) else pd.DataFrame(columns=_KEYS, dtype=np.int64)
 
 
@@ -107,12 +111,12 @@ def _parse_line(line: str) -> dict[str, Any] | None:
 def _points(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[NDArray[Any], ...]:
     """Return training, iteration, position of the metric and value of each number, in the order of read_curves."""
     table = table.astype(dict.fromkeys(_KEYS, np.int64))
-    is_next = (np.diff(table["training"]) > 0) | (np.diff(table["iteration"]) > 0)
+    is_next = (np.diff(table[_TRAINING]) > 0) | (np.diff(table["iteration"]) > 0)
     if not is_next.all():
         table = table.groupby(_KEYS, as_index=False).last()
     values = table.reindex(columns=list(metrics)).to_numpy(dtype=np.float64).T
     metric, row = np.nonzero(~np.isnan(values))
-    training = table["training"].to_numpy(np.int32)[row]
+    training = table[_TRAINING].to_numpy(np.int32)[row]
     order = np.argsort(training, kind="stable")
     row, metric = row[order], metric[order]
     return training[order], table["iteration"].to_numpy()[row], metric.astype(np.int32), values[metric, row]

@@ -98,7 +98,8 @@ def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> Tes
 
     Args:
         estimates: Of the primary metric.
-        strengths: Factors that stand for sigma; cells that differ in them and noise.sigma alone make a family.
+        strengths: Parameters of a noise type that set its sigma, such as noise.params.p. Cells that differ only in
+            them and in noise.sigma form a family, whose trend over sigma is tested.
     """
     cells = [e for e in estimates if e.pairs]
     rows = pd.DataFrame([e.differences for e in cells]).sort_index(axis=1).to_numpy(np.float64)

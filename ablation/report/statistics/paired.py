@@ -50,10 +50,10 @@ def interval(
 ) -> MeanInterval | None:
     """Return the interval of the mean paired difference over seeds and test images.
 
-    Seeds and images are crossed, so the variance of the mean is seeds/n + images + interaction/n. The spread of the
-    differences holds the first and the last term, that of the resampled mean the last two: the interaction is taken
-    out once. The half-width is sqrt(t²·V_seeds + t'²·V_images), each variance with its own quantile, which covers at
-    least the level whatever the ratio of the two (Banerjee, 1960, Sankhya 22); Satterthwaite's does not with few seeds.
+    Seeds and images are crossed, so the variance of the mean is seeds/n + images + interaction/n. The variance over
+    seeds and the variance over resampled images both contain interaction/n; `image_variance` subtracts it once. The
+    half-width is sqrt(t²·V_seeds + t'²·V_images), each variance with its own quantile, which covers at least the level
+    whatever the ratio of the two (Banerjee, 1960, Sankhya 22). Satterthwaite's method does not with few seeds.
 
     Args:
         differences: Shape (n,), one per seed; seeds with NaN are left out.
@@ -82,16 +82,16 @@ def interval(
     from scipy.special import stdtrit
 
     tail = (1 + level) / 2
-    width = 0.0
+    squared_half_width = 0.0
     if n > 1:
-        width += float(stdtrit(n - 1, tail)) ** 2 * (float(differences.var(ddof=1)) / n)
+        squared_half_width += float(stdtrit(n - 1, tail)) ** 2 * (float(differences.var(ddof=1)) / n)
     if draws is not None:
         variance, degrees = image_variance(draws), draws.shape[1] - 1
         if images is not None:
             variance *= images / (images - 1)
             degrees = min(degrees, images - 1)
-        width += float(stdtrit(degrees, tail)) ** 2 * variance
-    mean, half = float(differences.mean()), math.sqrt(width)
+        squared_half_width += float(stdtrit(degrees, tail)) ** 2 * variance
+    mean, half = float(differences.mean()), math.sqrt(squared_half_width)
     covers: Covered = "images" if n == 1 else "seeds" if draws is None else "seeds and images"
     return MeanInterval(mean - half, mean + half, covers)
 
@@ -183,7 +183,7 @@ def joint_p(differences: FloatArray, seed: int = 0) -> FloatArray:
     means = np.abs(_signs(rows.shape[1], seed) @ rows.T)
     observed = means[0]
     order = np.argsort(-observed, kind="stable")
-    # For the k-th largest mean, the largest among those that are not larger: larger ones are decided already.
+    # Step-down: each hypothesis is compared with the maximum over itself and all with a smaller observed mean.
     largest = np.maximum.accumulate(means[:, order[::-1]], axis=1)[:, ::-1]
     p = (largest >= observed[order] - _TIE * np.abs(rows).sum(axis=1).max()).mean(axis=0)
     adjusted[tested[order]] = np.maximum.accumulate(p)

@@ -48,3 +48,9 @@ def test_an_interval_does_not_become_the_argument_of_the_command_before_it():
         ("{}[-1, 1]", "x"),
         ("{}[0, 1]", "[y]"),
     ]
+
+
+def test_a_table_without_rows_is_left_out():
+    text = render_latex({"full": TextTable(["a"], [["1"]], 1), "empty": TextTable(["a", "b"], [], 1)})
+    assert "% full" in text
+    assert "empty" not in text

@@ -92,3 +92,24 @@ def test_batches_change_nothing(tmp_path, monkeypatch):
     pd.testing.assert_frame_equal(whole[0], parts[0], check_exact=True)
     assert whole[1] == parts[1] == {"t4": 1}
     assert len(whole[0]) == 37
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"iteration": 1, "lo\xffss": 2.0}',
+        b'{"iteration": 1, "loss": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+        b'{"iteration": 1, "loss": ' + b'{"a":' * 20_000 + b"1" + b"}" * 20_001,
+    ],
+    ids=["invalid UTF-8", "nested lists", "nested objects"],
+)
+def test_damaged_lines_spoil_no_other_line(tmp_path, line):
+    (tmp_path / "a.jsonl").write_bytes(b'{"iteration": 0, "loss": 1.0}\n' + line + b'\n{"iteration": 2, "loss": 3.0}\n')
+    frame, _ = read_curves({"a": tmp_path / "a.jsonl"})
+    assert frame[frame["metric"] == "loss"]["value"].tolist() == [1.0, 3.0]
+
+
+def test_a_metric_may_have_any_name(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"iteration": 0, "training": 1.5}\n')
+    frame, _ = read_curves({"a": tmp_path / "a.jsonl"})
+    assert frame[["metric", "value"]].values.tolist() == [["training", 1.5]]
