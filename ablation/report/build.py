@@ -113,16 +113,14 @@ def _draw(findings: Findings, folder: Path) -> Collection[str]:
     from ablation.report.figures.catalog import FIGURES
     from ablation.report.figures.style import style
 
-    drawn = []
     with style():
         for spec in FIGURES:
             if figure := spec.draw(findings):
                 _save(figure, folder / spec.name)
-                drawn.append(spec.name)
-                continue
-            for suffix in (".png", ".svg"):
-                (folder / f"{spec.name}{suffix}").unlink(missing_ok=True)
-    return drawn
+            elif not spec.is_kept:
+                for suffix in (".png", ".svg"):
+                    (folder / f"{spec.name}{suffix}").unlink(missing_ok=True)
+    return [spec.name for spec in FIGURES if (folder / f"{spec.name}.png").exists()]
 
 
 def _save(figure: Figure, stem: Path) -> None:

@@ -1,5 +1,6 @@
 """Reports give the same bytes for the same records, hold every cell, and claim only what can be claimed."""
 
+import base64
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 from rich.console import Console
 from sweep_factory import make_sweep
 
@@ -462,3 +464,15 @@ def test_every_number_of_the_table_can_be_followed_to_its_records(tmp_path):
             assert (config["noise.sigma"], config["seed"]) == (float(shown["noise.sigma"]), seed)
             assert records[run_id].environment["code"] in " ".join(page.text)
     assert followed == 10
+
+
+def test_a_figure_of_deleted_pictures_stays_in_the_report(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    figure = paths.report / "figures" / "detections.png"
+    figure.parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8), (10, 20, 30)).save(figure)
+    before = figure.read_bytes()
+    build(paths.folder)
+    assert figure.read_bytes() == before
+    assert "figures/detections.png" in (paths.report / "report.md").read_text()
+    assert base64.b64encode(before).decode() in (paths.report / "index.html").read_text()

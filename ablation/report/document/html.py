@@ -28,7 +28,8 @@ def render_page(document: ReportDocument, images: Mapping[str, str]) -> str:
 
 
 def embed(folder: Path, name: str) -> str:
-    """Return a figure as a data URI: <name>.svg of the folder, or the PNG where the SVG is large."""
+    """Return a figure as a data URI: <name>.svg of the folder, or the PNG if the SVG is large or missing."""
     vector = folder / f"{name}.svg"
-    kind, path = ("svg+xml", vector) if vector.stat().st_size <= _LARGE else ("png", folder / f"{name}.png")
+    is_small = vector.exists() and vector.stat().st_size <= _LARGE
+    kind, path = ("svg+xml", vector) if is_small else ("png", folder / f"{name}.png")
     return f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"

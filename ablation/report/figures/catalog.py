@@ -21,6 +21,7 @@ class FigureSpec:
         title: A few words; {metric} is replaced by the primary metric.
         caption: What is drawn and how to read it; {metric} as above.
         draw: Returns the figure, or None if the records do not contain it.
+        is_kept: An earlier drawing stays if the figure cannot be drawn, because it shows more than the records.
     """
 
     name: str
@@ -28,6 +29,7 @@ class FigureSpec:
     title: str
     caption: str
     draw: Callable[[Findings], Figure | None]
+    is_kept: bool = False
 
 
 FIGURES = (
@@ -73,6 +75,7 @@ FIGURES = (
         "Left: ground truth. Right: detections of the run with the lowest seed of each cell, under the run's own "
         "evaluation noise. At most four cells are drawn. runs/<run id>/pictures/ contains more.",
         detections.detections,
+        is_kept=True,  # the pictures of the runs may have been deleted to save space
     ),
     FigureSpec(
         "test_matrix",
