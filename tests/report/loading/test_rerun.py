@@ -20,13 +20,13 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("overrides", COMMANDS)
-def test_the_command_asks_for_the_same_run(asked, micro, overrides):
-    cells = make_plan(asked(*micro, *overrides)).cells
+def test_the_command_asks_for_the_same_run(requested_cells, micro, overrides):
+    cells = make_plan(requested_cells(*micro, *overrides)).cells
     assert cells
     for one in cells:
         words = shlex.split(rerun_command(one.cell, "other"))
         assert words[:3] == ["python", "-m", "ablation.run"]
-        (again,) = make_plan(asked(*words[3:])).cells
+        (again,) = make_plan(requested_cells(*words[3:])).cells
         assert again.cell.run_id == one.cell.run_id
         dataset = build_dataset(one.config.dataset)
         assert identify(again.config, dataset) == identify(one.config, dataset)
@@ -36,6 +36,6 @@ def test_the_command_asks_for_the_same_run(asked, micro, overrides):
     "value",
     [None, True, 1, 0.1, 1e-9, "p2", "true", "null", "", "a b", "it's", "back\\", "{x}", "a=b,c", "1", [1, "p2"]],
 )
-def test_values_keep_their_type_through_hydras_grammar(asked, micro, value):
-    (one,) = asked(*micro, f"+model.overrides.X={hydra_value(value)}")
+def test_values_keep_their_type_through_hydras_grammar(requested_cells, micro, value):
+    (one,) = requested_cells(*micro, f"+model.overrides.X={hydra_value(value)}")
     assert OmegaConf.create(one.composed)["model"]["overrides"]["X"] == value
