@@ -38,9 +38,9 @@ FIGURES = (
         "Summary",
         "{metric} against noise.sigma",
         "Open marks: seeds. Line: mean over seeds. Bar: 95 % t interval over seeds, if there are at least two; it "
-        "is cut at the edge of the panel. Shaded band: range of the baseline over its seeds; repeated training "
-        "alone gives a mean within this band. Upper axis: SNR = -20 log10 sigma. Cells without a set sigma appear "
-        "only in the table.",
+        "is cut at the edge of the panel. Shaded band: range of the baseline over its seeds; a mean inside it "
+        "cannot be distinguished from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells without a "
+        "set sigma appear only in the table.",
         scores.metric_against_sigma,
     ),
     FigureSpec(
