@@ -134,7 +134,7 @@ def _locked(lock: Path) -> Iterator[None]:
         with FileLock(lock, timeout=0):
             yield
     except Timeout as error:
-        raise Busy(f"Another process is at work on {lock.parent}.") from error
+        raise Busy(f"Another process works on {lock.parent}.") from error
 
 
 def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: TrainingPaths) -> nn.Module:

@@ -222,7 +222,7 @@ def test_what_another_process_works_on_is_left_to_it(run, sweep, held):
     for path in paths:
         path.record.unlink()
     lock = paths[held == "training"].lock
-    with FileLock(lock), pytest.raises(Busy, match="Another process is at work on"):
+    with FileLock(lock), pytest.raises(Busy, match="Another process works on"):
         run("noise.sigma=0")
     assert not any(path.record.exists() for path in paths)
     assert run("noise.sigma=0").metrics == done.metrics

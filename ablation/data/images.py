@@ -116,7 +116,7 @@ def _digest(folder: Path, name: str) -> bytes:
 
 @dataclass(frozen=True)
 class _Header:
-    """What detectron2 goes by.
+    """What decides how detectron2 reads an image.
 
     Attributes:
         size: Width and height in pixels as detectron2 reads them, upright.

@@ -1,7 +1,7 @@
 """One split of a data set: its files, and what they hold. No torch.
 
 Reading the annotations of COCO takes 15 s. A `Split` reads each of its files when it is first needed and keeps what it
-found, so whoever makes one passes it on instead of its paths.
+found, so code that has a `Split` passes it on instead of its paths.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A few test images with their ground truth beside the detections, and the drawing of boxes and masks.
 
 detectron2's `Visualizer` draws through matplotlib: it takes five to nine times as long for these small images, its
-half-transparent boxes fade on coloured ground, and it draws the smallest box on top instead of the surest.
+half-transparent boxes fade on coloured ground, and it draws the smallest box on top instead of the one with the highest score.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class DrawnObject:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """An image, its ground truth, its surest detections, and the number of detections of any score."""
+    """An image, its ground truth, its detections with the highest scores, and the number of detections of any score."""
 
     image_id: int
     file: Path
@@ -119,7 +119,7 @@ class ExampleCollector:
 
 
 def detected_objects(instances: Any, names: Sequence[str], min_score: float) -> Iterator[DrawnObject]:
-    """Yield the surest detections of an image, at most 20, by falling score.
+    """Yield the detections of an image with the highest scores, at most 20, in descending order.
 
     Args:
         instances: detectron2's, in pixels of the file.

@@ -1,9 +1,9 @@
 """Noise in the features of an unmodified detectron2 model, for the time of a `with` block.
 
-Every draw comes from a private generator that is seeded anew from what the draw belongs to: in training the seed, the
-iteration and the level; in evaluation the image's id, the level and the draw's number. So the global generators are
-never touched, a resumed training draws what an undisturbed one would have drawn, every model meets the same evaluation
-noise, and no result depends on batch size, order or workers.
+A private generator is seeded for every draw: in training by the seed, the iteration and the level; in evaluation by the
+image's id, the level and the number of the draw. So the global generators are never used, a resumed training has the
+same draws as an uninterrupted one, all models are evaluated under the same noise, and no result depends on batch size,
+order or workers.
 """
 
 from __future__ import annotations

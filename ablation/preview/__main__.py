@@ -28,7 +28,7 @@ _EPILOG = """examples:
   python -m ablation.preview experiment=cct_f_drop model.weights=sweeps/<name>/trainings/<id>/model.safetensors
 
 The noise acts as in evaluation, always and at full strength: noise.when, noise.probability and noise.schedule
-change nothing here. Any override of `python -m ablation.run` is taken, but no sweep of several values."""
+change nothing here. Any override of `python -m ablation.run` works, except a sweep of several values."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -61,7 +61,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Observation:
-    """An image and what a model made of it.
+    """An image with a model's features and detections, with and without noise.
 
     Attributes:
         image: H×W×3 uint8, RGB.

@@ -84,9 +84,9 @@ def _smooth(points: pd.DataFrame) -> pd.DataFrame:
 
 def _training_factors(sweep: Sweep) -> list[str]:
     """Find the varied factors that change a training; noise.when=train,always shares one."""
-    kept = list(sweep.varied)
+    needed = list(sweep.varied)
     for factor in reversed(sweep.varied):
-        rest = [f for f in kept if f != factor]
+        rest = [f for f in needed if f != factor]
         if sweep.runs.groupby([*rest, "seed"], dropna=False)["training_id"].nunique().max() == 1:
-            kept = rest
-    return kept
+            needed = rest
+    return needed

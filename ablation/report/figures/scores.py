@@ -55,12 +55,12 @@ def draw_scores(
     unit = min((s for s in sigmas if s > 0), default=1.0)
 
     def place(values: Any) -> Any:
-        # Uneven steps (0, 0.01, 0.1, 1) stand at logarithmic distances, in a way that still holds 0.
+        # Uneven steps (0, 0.01, 0.1, 1) get logarithmic distances; adding 1 keeps sigma 0 on the axis.
         return np.log10(1 + np.asarray(values) / unit) if is_uneven else np.asarray(values)
 
     places = place(sigmas)
     span = float(np.ptp(places)) or 1.0
-    # Colours at the same sigma stand side by side, unless there are so many sigmas that they would meet the next one.
+    # Shift colours at the same sigma side by side, unless so many sigmas leave no room between them.
     step = 0.0 if len(sigmas) > 12 else 0.02 * span / max(1, len(hues) / 3)
     shifts = {value: step * (index - (len(hues) - 1) / 2) for index, value in enumerate(hues)}
     runs, means = (frame.assign(x=place(frame[SIGMA]) + frame["hue"].map(shifts)) for frame in (runs, means))
@@ -125,11 +125,11 @@ def _label_sigmas(ax: Axes, sigmas: Sequence[float], places: Any) -> None:
         if all(abs(places[i] - places[j]) * inches >= room for j in labelled):
             labelled.append(i)
     major = [places[i] for i in sorted(labelled)]
-    kept = [sigmas[i] for i in sorted(labelled)]
-    ax.set_xticks(major, [f"{s:g}" for s in kept])
+    major_sigmas = [sigmas[i] for i in sorted(labelled)]
+    ax.set_xticks(major, [f"{s:g}" for s in major_sigmas])
     ax.set_xticks([place for place in places if place not in major], minor=True)
     top = ax.secondary_xaxis("top")
-    top.set_xticks(major, ["∞" if s == 0 else str(round(-20 * math.log10(s))) for s in kept])
+    top.set_xticks(major, ["∞" if s == 0 else str(round(-20 * math.log10(s))) for s in major_sigmas])
     top.tick_params(length=2, colors=_GREY, labelsize=8)
     top.spines[:].set_visible(False)
     if grid.is_first_row():

@@ -9,7 +9,7 @@ from typing import Any
 
 from ablation.records.cells import Cell
 
-# Keys that the plan adds to a configuration; nobody can set them.
+# Keys that the plan adds to a configuration; they cannot be set.
 _DERIVED = ("dataset.content", "model.content")
 # Texts that Hydra reads without quotes, except for those that it takes for another type.
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")

@@ -27,7 +27,7 @@ from ablation.report.loading.rerun import rerun_command
 FALLBACKS = ("segm/AP", "bbox/AP")
 
 _FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
-_PERSONAL = ("pid", "host")  # where a run ran, not with what
+_PERSONAL = ("pid", "host")  # they say where a run was computed, which changes no result
 
 
 @dataclass(frozen=True)

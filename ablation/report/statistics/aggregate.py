@@ -68,7 +68,7 @@ def stratified_bootstrap(
 ) -> FloatArray:
     """Return the statistic on resamples of the seeds.
 
-    All cells keep their common draw of seeds, because they share a baseline. The paper draws anew in each cell.
+    All cells keep their common draw of seeds, because they share a baseline. The paper resamples each cell separately.
 
     Args:
         scores: Shape (cells, seeds), finite.
