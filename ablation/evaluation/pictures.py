@@ -1,7 +1,7 @@
 """A few test images with their ground truth beside the detections, and the drawing of boxes and masks.
 
 detectron2's `Visualizer` draws through matplotlib: it takes five to nine times as long for these small images, its
-half-transparent boxes fade on coloured ground, and it draws the smallest box on top instead of the one with the highest score.
+half-transparent boxes fade on coloured ground, and it draws the smallest box on top, not the one of the highest score.
 """
 
 from __future__ import annotations
