@@ -21,7 +21,7 @@ _BASELINE = "baseline, 0"
 
 
 def losses(findings: Findings) -> Figure | None:
-    """Draw the training loss, and beside it the validation loss where it was asked for."""
+    """Draw the training loss and, if evaluation.loss_period was set, the validation loss beside it."""
     sweep = findings.sweep
     curves = sweep.curves[sweep.curves["metric"].isin(_LOSSES)]
     if curves.empty:

@@ -17,7 +17,7 @@ _OTHER = re.compile(r"null|true|false|nan|inf", re.IGNORECASE)
 
 
 def rerun_command(cell: Cell, sweep_name: str) -> str:
-    """Return a shell command for this one cell, with every key of its configuration and paths as they were given.
+    """Return a shell command for this one cell, with every key of its configuration and the paths as typed.
 
     Args:
         cell: The cell.
