@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import functools
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from hydra.types import HydraContext, RunMode  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from ablation import run  # noqa: E402
 from ablation.config.schemas import validate_config  # noqa: E402
 from ablation.data.build import build_dataset  # noqa: E402
 from ablation.data.dataset import Dataset  # noqa: E402
@@ -71,6 +74,58 @@ def module_compose() -> Callable[..., dict[str, Any]]:
 def micro(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Return overrides for the smallest real model on twelve tiny images, which are generated once for all tests."""
     return [*MICRO, f"sweep.root={tmp_path_factory.mktemp('micro') / 'sweeps'}"]
+
+
+@dataclass(frozen=True)
+class CommandResult:
+    """What a command printed and how it ended."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def in_process(monkeypatch, capsys):
+    """Run the `main` of a command in this process with these arguments."""
+
+    def run_main(main: Callable[[], object], *arguments: str) -> CommandResult:
+        monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # main sets it; this makes pytest restore it
+        monkeypatch.delenv("HYDRA_FULL_ERROR")
+        monkeypatch.setattr(sys, "path", sys.path[:])
+        monkeypatch.setattr(sys, "argv", [main.__module__, *arguments])
+        try:
+            status = main()
+        except SystemExit as end:
+            status = end.code
+        out, err = capsys.readouterr()
+        # sys.exit("text") prints the text and ends with 1; here nobody prints it.
+        return (
+            CommandResult(1, out, f"{err}{status}")
+            if isinstance(status, str)
+            else CommandResult(int(status or 0), out, err)
+        )
+
+    return run_main
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Where the sweeps of a test go."""
+    return tmp_path / "sweeps"
+
+
+@pytest.fixture
+def bare_command(in_process, root):
+    """`python -m ablation.run` in this process."""
+    return lambda *arguments: in_process(run.main, f"sweep.root={root}", *arguments)
+
+
+@pytest.fixture
+def command(bare_command, micro):
+    """A command about the micro model and generated images."""
+    own = [override for override in micro if not override.startswith("sweep.root=")]
+    return lambda *arguments: bare_command(*own, *arguments)
 
 
 @pytest.fixture

@@ -5,61 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from ablation import run
-
 ROOT = Path(__file__).parents[1]
-
-
-@dataclass(frozen=True)
-class CommandResult:
-    """What a command printed and how it ended."""
-
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def root(tmp_path):
-    """Where the sweeps of a test go."""
-    return tmp_path / "sweeps"
-
-
-@pytest.fixture
-def bare_command(monkeypatch, capsys, root):
-    """`python -m ablation.run` in this process."""
-
-    def run_command(*arguments):
-        monkeypatch.setenv("HYDRA_FULL_ERROR", "")  # main sets it; this makes pytest restore it
-        monkeypatch.delenv("HYDRA_FULL_ERROR")
-        monkeypatch.setattr(sys, "path", sys.path[:])
-        monkeypatch.setattr(sys, "argv", ["ablation.run", f"sweep.root={root}", *arguments])
-        status: object = 0
-        try:
-            run.main()
-        except SystemExit as end:
-            status = end.code
-        out, err = capsys.readouterr()
-        # sys.exit("text") prints the text and ends with 1; here nobody prints it.
-        return (
-            CommandResult(1, out, f"{err}{status}")
-            if isinstance(status, str)
-            else CommandResult(int(status or 0), out, err)
-        )
-
-    return run_command
-
-
-@pytest.fixture
-def command(bare_command, micro):
-    """A command about the micro model and generated images."""
-    own = [override for override in micro if not override.startswith("sweep.root=")]
-    return lambda *arguments: bare_command(*own, *arguments)
 
 
 def _coco(folder, **changes):
