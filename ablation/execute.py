@@ -37,6 +37,7 @@ from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, set_aside, try_read_record, write_record
 from ablation.scoring.bootstrap import write_resamples
+from ablation.sweep.deciding_code import evaluation_code, training_code
 from ablation.sweep.identity import identify
 from ablation.training.distributed import train_on_devices
 from ablation.training.trainer import Training
@@ -83,7 +84,7 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
             Status.RUNNING,
             config.seed,
             started=time.time(),
-            environment=_environment(config),
+            environment=_environment(config, evaluation_code(config)),
             run_id=run.folder.name,
             training_id=training.folder.name,
         )
@@ -144,7 +145,7 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
         config.seed,
         started=time.time(),
         seconds=earlier.seconds if earlier is not None else None,
-        environment=_environment(config),
+        environment=_environment(config, training_code(config)),
         training_id=paths.folder.name,
     )
     _write_config(paths.config, config)
@@ -227,10 +228,10 @@ def _finished(start: _AnyRecord, status: Status, **changes: Any) -> _AnyRecord:
     return dataclasses.replace(start, status=status, finished=now, seconds=seconds, **changes)
 
 
-def _environment(config: RunConfig) -> dict[str, Any]:
+def _environment(config: RunConfig, code: Mapping[str, str]) -> dict[str, Any]:
     is_cuda = resolve_device(config.sweep.device) == "cuda"
     # The instruction set decides how sums are rounded, and so the results of a training on a CPU.
     capability = f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
     device = torch.cuda.get_device_name() if is_cuda else capability
     process = {"host": socket.gethostname(), "pid": os.getpid()}
-    return {**provenance.versions(), "device": device, "threads": config.sweep.threads, **process}
+    return {**provenance.versions(), "code": code, "device": device, "threads": config.sweep.threads, **process}

@@ -1,10 +1,11 @@
-"""Versions of the packages and of the code that a result was computed with. Imports none of them."""
+"""Versions of the packages that a result was computed with. Imports none of them."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import importlib.util
+import json
 import platform
 import re
 from collections.abc import Mapping
@@ -12,42 +13,47 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-_PACKAGE = Path(__file__).parents[1]
-# The packages that decide results. Plans, processes, records and reports change no number.
-DECISIVE = ("data", "evaluation", "models", "noise", "scoring", "training", "execute")
 _OPTIONAL = ("imagecorruptions-imaug", "scikit-image")  # only evaluation.corruptions needs them
 
 
 @cache
 def versions() -> Mapping[str, str]:
-    """Return versions by package name, and under `code` a hash of the source files that decide results."""
+    """Return versions by package name, and under `detectron2 source` which commit of detectron2 is installed."""
     packages = ("torch", "torchvision", "numpy", "pycocotools", "fvcore")
     installed = {name: metadata.version(name) for name in packages}
     for name in _OPTIONAL:
         with contextlib.suppress(metadata.PackageNotFoundError):
             installed[name] = metadata.version(name)
-    return {"python": platform.python_version(), "detectron2": _detectron2(), **installed, "code": _code()}
+    return {"python": platform.python_version(), **_detectron2(), **installed}
 
 
-def difference(then: Mapping[str, object], now: Mapping[str, str]) -> str:
-    """Describe the versions that changed, as "torch 2.4.0 -> 2.5.1"; an empty string if none did."""
-    changed = [(name, then[name], version) for name, version in now.items() if then.get(name, version) != version]
-    return ", ".join(f"{name} {before} -> {after}" for name, before, after in changed)
+def difference(then: Mapping[str, object], now: Mapping[str, str]) -> list[str]:
+    """List what changed, as "torch 2.4.0 -> 2.5.1". What `then` does not name is not compared."""
+    return [f"{name} {then[name]} -> {version}" for name, version in now.items() if then.get(name, version) != version]
 
 
-def _detectron2() -> str:
+def _detectron2() -> Mapping[str, str]:
     # Its distribution goes by several names, so importlib.metadata cannot find it; the package states its version.
     spec = importlib.util.find_spec("detectron2")
     if spec is None or spec.origin is None:
-        return "not installed"
+        return {"detectron2": "not installed"}
     found = re.search(r'__version__ = "([^"]+)"', Path(spec.origin).read_text(encoding="utf-8"))
-    return found[1] if found else "unknown"
+    return {"detectron2": found[1] if found else "unknown", "detectron2 source": _commit() or _hash(spec.origin)}
 
 
-def _code() -> str:
+def _commit() -> str | None:
+    """Return the commit that pip noted when it installed detectron2 from a repository."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        noted = json.loads(metadata.distribution("detectron2").read_text("direct_url.json") or "{}")
+        if commit := noted.get("vcs_info", {}).get("commit_id"):
+            return f"commit {commit[:12]}"
+    return None
+
+
+def _hash(origin: str) -> str:
+    # Every commit since 2021 calls itself 0.6.
     digest = hashlib.sha256()
-    for name in DECISIVE:
-        path = _PACKAGE / name
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
+    folder = Path(origin).parent
+    for file in sorted(folder.rglob("*.py")):
+        digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes())
+    return f"files {digest.hexdigest()[:12]}"

@@ -23,6 +23,7 @@ from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import is_completed, read_record, try_read_record, write_record
 from ablation.sweep.check_models import check_models
+from ablation.sweep.deciding_code import changed_code
 from ablation.sweep.plan import Plan, PlannedCell, RequestedCell, make_plan
 
 Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
@@ -53,10 +54,10 @@ def run_sweep(cells: Iterable[RequestedCell], launch: Launch, *, workers: int, a
         _check_writable(plan.paths.folder)
     plan = check_models(plan)
     _print_plan(plan, console, workers)
+    if not settings.allow_other_versions:
+        _check_versions(plan, console)
     if settings.dry_run:
         return
-    if not settings.allow_other_versions:
-        _check_versions(plan)
     _append_history(plan, arguments)
     try:
         _run_waves(plan, launch, console)
@@ -91,15 +92,25 @@ def _unwritable(folder: Path, reason: str) -> AblationError:
     return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with sweep.root=...")
 
 
-def _check_versions(plan: Plan) -> None:
+def _check_versions(plan: Plan, console: Console) -> None:
     """Refuse to mix results of several versions in one sweep."""
     cells = [*read_cells(plan.paths.cells), *(planned.cell for planned in plan.cells)]
     now = provenance.versions()
-    found = {provenance.difference(environment, now) for environment in _environments(plan.paths, cells)} - {""}
+    found: set[str] = set()
+    unnamed = 0
+    for environment in _environments(plan.paths, cells):
+        found.update(provenance.difference(environment, now), changed_code(environment.get("code")))
+        unnamed += isinstance(environment.get("code"), str)
     if found:
         raise AblationError(
             f"{plan.paths.folder} holds results of other versions: {'; '.join(sorted(found))}. Give the sweep another "
             "name (sweep.name=...), or mix them knowingly with sweep.allow_other_versions=true."
+        )
+    if unnamed:
+        console.print(
+            f"{unnamed} records are of a version that did not note which code decided a result; those of the packages "
+            "match.",
+            markup=False,
         )
 
 

@@ -106,6 +106,30 @@ def test_results_of_other_versions_are_found_whatever_is_requested_next(swept):
     assert swept("noise.sigma=0.5", "sweep.allow_other_versions=true")
 
 
+def test_a_dry_run_refuses_what_the_run_would(swept):
+    swept("noise.sigma=0", environment={"torch": "0.1"})
+    with pytest.raises(AblationError, match=r"holds results of other versions: .*torch 0\.1 -> "):
+        swept("noise.sigma=0.5", "sweep.dry_run=true")
+
+
+def test_results_of_other_code_are_named_by_the_part_that_changed(swept):
+    swept("noise.sigma=0", environment={**provenance.versions(), "code": {"data": "0123", "scoring": "4567"}})
+    with pytest.raises(AblationError, match=r"other versions: code of data; code of scoring\. Give the sweep"):
+        swept("noise.sigma=0.5")
+
+
+def test_results_with_one_fingerprint_of_all_code_are_accepted_with_a_remark(swept, capsys):
+    swept("noise.sigma=0", environment={**provenance.versions(), "code": "0123456789ab"})
+    assert swept("noise.sigma=0.5")
+    assert "2 records are of a version that did not note which code decided a result" in capsys.readouterr().out
+
+
+def test_another_commit_of_detectron2_is_another_version(swept):
+    swept("noise.sigma=0", environment={**provenance.versions(), "detectron2 source": "commit 0123"})
+    with pytest.raises(AblationError, match=r"detectron2 source commit 0123 -> "):
+        swept("noise.sigma=0.5")
+
+
 def test_a_checkpoint_of_other_versions_does_not_go_on(swept, paths):
     swept("noise.sigma=0.1", fail=lambda _: Failure("interrupted", "Stopped."))
     (training,) = {cell.training_id for cell in read_cells(paths.cells)}

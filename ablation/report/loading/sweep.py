@@ -242,8 +242,10 @@ def _measured(named: str, metrics: Sequence[str]) -> str:
 def _versions(items: Iterable[tuple[str, Any]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, set[str]] = {}
     for name, value in items:
-        if name not in _PERSONAL:
-            found.setdefault(name, set()).add(str(format_factor(value)))
+        if name in _PERSONAL:
+            continue
+        for part, version in value.items() if isinstance(value, Mapping) else [("", value)]:  # the code has parts
+            found.setdefault(f"{name} of {part}" if part else name, set()).add(str(format_factor(version)))
     return {name: tuple(sorted(values)) for name, values in found.items()}
 
 
