@@ -27,6 +27,7 @@ $(VENV)/.ready: $(BIN)/uv requirements.lock requirements-detectron2.txt pyprojec
 	$(BIN)/python -c "import detectron2" 2>/dev/null || $(BIN)/uv pip install --quiet --no-deps --require-hashes \
 	  --python-version 3.10 --python-platform linux -r requirements-detectron2.txt \
 	  --target "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+	$(BIN)/python tools/remove_prebuilt_ops.py
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore -c \
 	  "import ablation.preload, ablation.preview.__main__, ablation.report.build, ablation.report.figures.catalog, \

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib import metadata
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -23,6 +25,11 @@ def installed(tmp_path_factory):
     with zipfile.ZipFile(wheel) as content:
         content.extractall(folder / "site-packages")
     return folder / "site-packages"
+
+
+def test_the_pinned_detectron2_has_no_operators_that_were_built_for_another_torch():
+    for pinned in metadata.distributions(name="sal-detectron2"):
+        assert list(Path(str(pinned.locate_file("detectron2"))).glob("_C.*")) == []
 
 
 def test_the_wheel_holds_every_module_configuration_and_file_that_the_code_reads(installed):

@@ -15,7 +15,6 @@ from detectron2.data import DatasetCatalog, DatasetMapper, MapDataset, MetadataC
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.datasets import load_coco_json
-from detectron2.data.samplers import TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
@@ -69,19 +68,28 @@ def _load(split: Split, name: str) -> list[dict[str, Any]]:
     return dicts
 
 
-def train_batches(config: LoaderConfig, mapper: Mapper, name: str, start: int) -> Iterator[Batch]:
-    """Return an endless stream of mapped training batches of a registered split, from iteration `start` on.
+def draw_item_seed() -> int:
+    """Return a number for the augmentations, the same on all ranks.
+
+    The generator stays as it was: the next number drawn from it is what detectron2's own trainer would draw.
+    """
+    state = np.random.get_state()
+    seed: int = comm.shared_random_seed()
+    np.random.set_state(state)
+    return seed
+
+
+def train_batches(items: TrainItems, mapper: Mapper, config: LoaderConfig, *, seed: int, start: int) -> Iterator[Batch]:
+    """Return an endless stream of mapped training batches, from iteration `start` on.
 
     Order and batches are detectron2's (its sampler, its grouping by aspect ratio). Each item is augmented from a seed
-    of its own, made of the training's seed and the item's number, so that batch i is the same after a resumption and
-    for any number of workers. Each of several ranks gets its share of the batch.
+    of its own, made of `seed` and the item's number, so that batch i is the same after a resumption and for any number
+    of workers. Each of several ranks gets its share of the batch.
     """
-    dicts = get_detection_dataset_dicts(name, filter_empty=config.filters_empty)
-    _pack_polygons(dicts)
-    seed = comm.shared_random_seed()
+    _pack_polygons(items.dicts)
     loader = DataLoader(
-        _Mapped(dicts, mapper, seed),
-        batch_sampler=islice(_numbered_batches(dicts, seed, config), start, None),
+        _Mapped(items.dicts, mapper, seed),
+        batch_sampler=islice(_numbered_batches(items, config), start, None),
         num_workers=config.workers,
         collate_fn=trivial_batch_collator,
     )
@@ -112,19 +120,18 @@ def _pack_polygons(dicts: Sequence[dict[str, Any]]) -> None:
                 annotation["segmentation"] = [np.asarray(polygon) for polygon in annotation["segmentation"]]
 
 
-def _numbered_batches(
-    dicts: Sequence[dict[str, Any]], seed: int, config: LoaderConfig
-) -> Iterator[list[tuple[int, int]]]:
-    """Yield batches of item numbers, which count all items of all ranks, and indices into `dicts`."""
-    items = (
+def _numbered_batches(items: TrainItems, config: LoaderConfig) -> Iterator[list[tuple[int, int]]]:
+    """Yield batches of item numbers, which count all items of all ranks, and indices into the dicts."""
+    dicts = items.dicts
+    numbered = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
-        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
+        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), items.sampler)
     )
     size = config.batch_size // comm.get_world_size()
     if config.groups_by_aspect:
-        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(items, size)
+        groups: Iterable[list[dict[str, Any]]] = AspectRatioGroupedDataset(numbered, size)
     else:
-        groups = iter(lambda: list(islice(items, size)), [])
+        groups = iter(lambda: list(islice(numbered, size)), [])
     for group in groups:
         yield [entry["item"] for entry in group]
 
@@ -147,17 +154,28 @@ Mapper = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
+class TrainItems:
+    """What a training sees, and in which order.
+
+    Attributes:
+        dicts: Entries of detectron2's catalog that are trained on.
+        sampler: detectron2's endless stream of indices into them; each rank gets its own.
+    """
+
+    dicts: Sequence[dict[str, Any]]
+    sampler: Iterable[int]
+
+
+@dataclass(frozen=True)
 class LoaderConfig:
     """How training batches are formed and loaded.
 
     Attributes:
         batch_size: Images per iteration, over all ranks.
-        filters_empty: Images without objects are left out.
         groups_by_aspect: Wide and tall images are put into batches of their own.
         workers: Number of processes that load images, 0 for none.
     """
 
     batch_size: int
-    filters_empty: bool
     groups_by_aspect: bool
     workers: int

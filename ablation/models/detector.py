@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.data.loaders import LoaderConfig, Mapper, TrainItems
 from ablation.records.errors import ConfigError
 
 # What detectron2's builders raise for a config that they cannot build.
@@ -89,6 +89,14 @@ class Detector(ABC):
             name: Of the split in the catalog.
             augmented: True for augmentation and resizing as in training, False for resizing as in evaluation.
             annotated: True for the ground truth that a loss needs.
+        """
+
+    @abstractmethod
+    def train_items(self, name: str) -> TrainItems:
+        """Return the images of a split that are trained on, and their order, as the installed detectron2 makes both.
+
+        Args:
+            name: Of the split in the catalog.
         """
 
     @abstractmethod

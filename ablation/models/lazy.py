@@ -11,6 +11,7 @@ from typing import Any
 from detectron2.config import LazyCall, LazyConfig, instantiate
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import create_keypoint_hflip_indices
+from detectron2.data.samplers import TrainingSampler
 from detectron2.solver import LRMultiplier
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from omegaconf import DictConfig, OmegaConf
@@ -21,7 +22,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
-from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.data.loaders import LoaderConfig, Mapper, TrainItems
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.records.atomic import replacing
 from ablation.records.errors import ConfigError
@@ -58,7 +59,6 @@ class LazyDetector(Detector):
         loader = cfg.dataloader.train
         self.loader_config = LoaderConfig(
             loader.total_batch_size,
-            filters_empty=loader.dataset.get("filter_empty", True),
             groups_by_aspect=loader.get("aspect_ratio_grouping", True),
             workers=workers,
         )
@@ -96,6 +96,14 @@ class LazyDetector(Detector):
             cfg.keypoint_hflip_indices = create_keypoint_hflip_indices(name)
         mapper = instantiate(cfg)
         return mapper
+
+    def train_items(self, name: str) -> TrainItems:  # noqa: D102
+        cfg = copy.deepcopy(self.cfg)
+        loader = cfg.dataloader.train
+        loader.dataset.names = name
+        dicts = instantiate(loader.dataset)
+        own = loader.get("sampler")  # it may refer to the data set
+        return TrainItems(dicts, TrainingSampler(len(dicts)) if own is None else instantiate(own))
 
     def save(self, path: Path) -> None:  # noqa: D102
         with replacing(path) as temporary:

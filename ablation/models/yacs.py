@@ -9,6 +9,7 @@ from typing import Any
 
 from detectron2.config import CfgNode, get_cfg
 from detectron2.data import DatasetMapper, MetadataCatalog
+from detectron2.data.build import _train_loader_from_config
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.modeling import build_model
 from detectron2.solver import build_lr_scheduler, build_optimizer
@@ -19,7 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from ablation.config.keys import flatten
 from ablation.config.schedule import ScheduleConfig
 from ablation.data.coco.annotations import AnnotationSummary
-from ablation.data.loaders import LoaderConfig, Mapper
+from ablation.data.loaders import LoaderConfig, Mapper, TrainItems
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
@@ -48,7 +49,6 @@ class YacsDetector(Detector):
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
         self.loader_config = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
-            cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             cfg.DATALOADER.NUM_WORKERS,
         )
@@ -82,6 +82,14 @@ class YacsDetector(Detector):
             augmentations = build_augmentation(cfg, is_train=False)
             mapper = DatasetMapper(cfg, is_train=True, augmentations=augmentations, recompute_boxes=False)
         return mapper
+
+    def train_items(self, name: str) -> TrainItems:  # noqa: D102
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATASETS.TRAIN = (name,)
+        # Only this function of detectron2 knows the seed of the sampler, which has changed between its commits.
+        made = _train_loader_from_config(cfg, mapper=lambda entry: entry)
+        return TrainItems(made["dataset"], made["sampler"])
 
     def save(self, path: Path) -> None:  # noqa: D102
         write_text(path, self.cfg.dump())

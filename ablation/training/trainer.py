@@ -21,7 +21,7 @@ from torch import nn
 
 from ablation.config.schemas import RunConfig, SweepConfig
 from ablation.data.dataset import Dataset
-from ablation.data.loaders import register, train_batches
+from ablation.data.loaders import draw_item_seed, register, train_batches
 from ablation.models.detector import Detector
 from ablation.models.injection import Injection
 from ablation.models.weights import load_weights, save_weights
@@ -64,7 +64,9 @@ class Training:
         self.iterations = state["iteration"] if state else 0
         name = register(dataset.split("train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)
-        batches = train_batches(detector.loader_config, mapper, name, self.iterations)
+        seed = draw_item_seed()
+        items, loader_config = detector.train_items(name), detector.loader_config
+        batches = train_batches(items, mapper, loader_config, seed=seed, start=self.iterations)
         kind = AMPTrainer if detector.is_amp else SimpleTrainer
         device_ids = [0] if next(self.model.parameters()).is_cuda else None  # a rank sees one GPU
         parallel = create_ddp_model(self.model, device_ids=device_ids, broadcast_buffers=False)

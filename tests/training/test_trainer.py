@@ -5,16 +5,20 @@ import logging
 import os
 import signal
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
+from detectron2.data import build_detection_train_loader
 from detectron2.engine import DefaultTrainer
 from detectron2.engine.hooks import HookBase
+from detectron2.utils import comm
+from detectron2.utils.env import seed_all_rng
 from safetensors.torch import load_file
 
 from ablation.config.schemas import validate_config
 from ablation.data.build import build_dataset
-from ablation.data.loaders import register, train_batches
+from ablation.data.loaders import draw_item_seed, register, train_batches
 from ablation.models.build import build_detector
 from ablation.models.injection import Injection
 from ablation.processes import progress
@@ -95,8 +99,6 @@ def default_trainer(compose, micro, folder):
     cfg.DATASETS.TEST = ()
     cfg.OUTPUT_DIR = str(folder)
     folder.mkdir()
-    from detectron2.utils.env import seed_all_rng
-
     seed_all_rng(cfg.SEED)
     trainer = DefaultTrainer(cfg)
     recorder = Recorder()
@@ -203,12 +205,36 @@ def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compo
         import numpy as np
 
         np.random.seed(0)
-        batches = train_batches(feed, mapper, name, start)
+        batches = train_batches(detector.train_items(name), mapper, feed, seed=0, start=start)
         return [torch.stack([d["image"] for d in next(batches)]) for _ in range(4)]
 
     whole = images(0, 0)
     assert torch.equal(torch.stack(images(2, 0)[:2]), torch.stack(whole[2:]))
     assert torch.equal(torch.stack(images(0, 2)), torch.stack(whole))
+
+
+@pytest.mark.parametrize("sampler", ["TrainingSampler", "RepeatFactorTrainingSampler"])
+def test_the_order_of_the_images_is_that_of_the_installed_detectron2(compose, micro, sampler):
+    config = validate_config(compose(*micro, f"+model.overrides.DATALOADER.SAMPLER_TRAIN={sampler}", "seed=3"))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    detector = build_detector(config, dataset)
+    name = register(dataset.split("train"))
+    cfg = detector.cfg.clone()
+    cfg.defrost()
+    cfg.DATASETS.TRAIN = (name,)
+    seed_all_rng(config.seed)
+    theirs = [entry["image_id"] for batch in islice(build_detection_train_loader(cfg), 12) for entry in batch]
+    seed_all_rng(config.seed)
+    draw_item_seed()
+    items = detector.train_items(name)
+    assert [items.dicts[i]["image_id"] for i in islice(items.sampler, len(theirs))] == theirs
+
+
+def test_the_seed_of_the_items_is_the_next_number_and_leaves_it_to_detectron2s_sampler():
+    seed_all_rng(1)
+    drawn = draw_item_seed()
+    assert draw_item_seed() == drawn == comm.shared_random_seed() != draw_item_seed()
 
 
 def test_schedule_overrides_keep_the_shape_of_the_models_own_recipe(compose):
