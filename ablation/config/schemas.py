@@ -53,23 +53,14 @@ class RunConfig(Group):
 
     @model_validator(mode="after")
     def _check_noise_against_schedule(self) -> RunConfig:
-        start, iterations = self.noise.schedule.start, self.schedule.iterations
+        iterations = self.schedule.iterations
         if iterations == 0 and self.noise.acts("train"):
             raise ValueError(
                 f"schedule.iterations=0 trains nothing, so noise.when={self.noise.when} has no meaning. Choose "
                 "noise.when=eval, or noise=none with evaluation.noise_grid.sigmas=[...]."
             )
-        if iterations is not None and start >= iterations and self.noise.acts("train"):
-            raise ValueError(
-                f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "
-                "the noise would never act."
-            )
-        full = self.noise.schedule.full
-        if iterations is not None and full is not None and full > iterations and self.noise.acts("train"):
-            raise ValueError(
-                f"noise.schedule.full must be <= schedule.iterations={iterations}, got {full}: the full strength "
-                "would never be reached."
-            )
+        if iterations is not None:
+            self.noise.check_length(iterations, f"schedule.iterations={iterations}")
         built = self.noise.built
         size, devices = self.schedule.batch_size, self.schedule.devices
         if built is not None and built.needs_batch and size == devices:

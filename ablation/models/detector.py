@@ -70,6 +70,16 @@ class Detector(ABC):
                 "model.overrides."
             ) from error
 
+    def check_solver(self, model: nn.Module) -> None:
+        """Refuse an optimizer or a schedule of the learning rate that cannot be built for a model."""
+        try:
+            self.scheduler(self.optimizer(model))
+        except _BUILD_ERRORS as error:
+            raise ConfigError(
+                f"detectron2 cannot build the optimizer of this model: {type(error).__name__}: {error}. Check "
+                "model.config and model.overrides."
+            ) from error
+
     @abstractmethod
     def _build(self) -> nn.Module: ...
 

@@ -48,11 +48,13 @@ class PlannedCell:
         config: its validated configuration.
         cell: its ids, factors and settings, as cells.jsonl holds them.
         overrides: Hydra overrides that compose it.
+        train_images: number of images to train on.
     """
 
     config: RunConfig
     cell: Cell
     overrides: tuple[str, ...]
+    train_images: int
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,9 @@ def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[s
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
     settings = {**requested.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
     cell = Cell(ids.run_id, ids.training_id, requested.factors, settings, 0.0 if noise is None else noise.sigma)
-    return PlannedCell(config, cell, requested.overrides)
+    selection = dataset.selections.get("train")  # generated data have none
+    images = len(selection.ids) if selection is not None else dataset.config.train_size
+    return PlannedCell(config, cell, requested.overrides, images)
 
 
 def _folder(cells: Sequence[PlannedCell]) -> Path:

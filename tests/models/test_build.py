@@ -15,7 +15,7 @@ from ablation.config.schemas import validate_config
 from ablation.data.loaders import register
 from ablation.execute import execute
 from ablation.models import yacs
-from ablation.models.build import build_detector, probe_levels
+from ablation.models.build import build_detector, probe_model
 from ablation.models.hooks import find_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
@@ -61,7 +61,7 @@ def _group(config):
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
 def test_every_config_of_the_zoo_is_built_and_has_its_levels(config):
-    levels = probe_levels(_group(config).model_dump())
+    levels = probe_model(_group(config).model_dump()).levels
     is_pyramid = "C4" not in config and "DC5" not in config
     outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
     assert levels.outputs == (outputs if is_pyramid else ("res4",) if "C4" in config else ("res5",))
@@ -73,7 +73,7 @@ def test_a_config_that_needs_a_compiled_detectron2_says_so(config):
     if hasattr(detectron2, "_C"):
         pytest.skip("this detectron2 is compiled")
     with pytest.raises(ConfigError, match=r"detectron2 cannot build this model: .*DeformConv"):
-        probe_levels(_group(config).model_dump())
+        probe_model(_group(config).model_dump())
 
 
 def _images(cfg):
@@ -165,7 +165,7 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
     one = ["schedule.iterations=2", "schedule.batch_size=1", "noise.sigma=0.5", "noise.when=always"]
     composed = compose(*micro, f"model.config={config}", *keys, *one)
     run = validate_config(composed)
-    levels = probe_levels(run.model.model_dump())
+    levels = probe_model(run.model.model_dump()).levels
     assert set(levels.outputs) in ({"p2", "p3", "p4", "p5", "p6"}, {"p3", "p4", "p5", "p6", "p7"})
     record = execute(composed | {"evaluation": composed["evaluation"] | {"primary_metric": "bbox/AP"}})
     assert record.status is Status.COMPLETED
@@ -220,7 +220,7 @@ def test_a_python_config_that_is_none_says_so(compose, micro, tmp_path, text, me
     with pytest.raises(ConfigError, match=message):
         run = validate_config(compose(*micro, f"model.config={tmp_path / 'own.py'}"))
         model_fingerprint(run.model)
-        probe_levels(run.model.model_dump())
+        probe_model(run.model.model_dump())
 
 
 def test_the_identity_of_a_lazy_config_covers_what_it_imports(tmp_path, compose, micro):
@@ -243,7 +243,7 @@ def test_a_users_module_brings_its_own_backbone(tmp_path, monkeypatch, compose, 
     )
     named = compose(*micro, "model.imports=[my_backbone]", "+model.overrides.MODEL.BACKBONE.NAME=mine")
     group = validate_config(named).model
-    assert probe_levels(group.model_dump()).outputs == ("p2", "p3", "p4", "p5", "p6")
+    assert probe_model(group.model_dump()).levels.outputs == ("p2", "p3", "p4", "p5", "p6")
     before = model_fingerprint(group)
     with (tmp_path / "my_backbone.py").open("a") as file:
         file.write("# changed\n")

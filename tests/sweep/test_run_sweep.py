@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ablation.models.levels import Levels
+from ablation.models.levels import Levels, ProbedModel
 from ablation.records import provenance
 from ablation.records.atomic import write_text
 from ablation.records.cells import read_cells
@@ -27,7 +27,8 @@ def paths(tmp_path):
 @pytest.fixture
 def swept(requested_cells, micro, tmp_path, monkeypatch, paths):
     """Run a grid with a launcher that only writes records; returns the run ids of each launch, then the error."""
-    monkeypatch.setattr(check_models, "_find_levels", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
+    model = ProbedModel(Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]), iterations=6, batch_size=2)
+    monkeypatch.setattr(check_models, "_probe_model", lambda _: model)
 
     def sweep_with(*overrides, fail=lambda one: None, environment=None):
         calls = []
