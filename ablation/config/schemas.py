@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from ablation.config.base import Device, Group, Name
 from ablation.config.dataset import DatasetConfig
 from ablation.config.evaluation import EvaluationConfig
-from ablation.config.keys import flatten
+from ablation.config.keys import flatten, is_below
 from ablation.config.model import ModelConfig
 from ablation.config.noise import NoiseConfig
-from ablation.config.schedule import ScheduleConfig
+from ablation.config.schedule import REPLACED_KEYS, ScheduleConfig
 from ablation.config.validation_errors import explain_validation_errors
 from ablation.records.errors import ConfigError
 
@@ -50,6 +50,19 @@ class RunConfig(Group):
     evaluation: EvaluationConfig
     sweep: SweepConfig
     seed: Annotated[int, Field(ge=0, lt=2**31)]
+
+    @model_validator(mode="after")
+    def _check_overrides_against_schedule(self) -> RunConfig:
+        for name, replaced in REPLACED_KEYS.items():
+            if (value := getattr(self.schedule, name)) is None:
+                continue
+            for key in flatten(self.model.overrides):
+                if is_below(key, replaced):
+                    raise ValueError(
+                        f"model.overrides.{key} has no effect with schedule.{name}={value}, which replaces it. Keep "
+                        "one of them."
+                    )
+        return self
 
     @model_validator(mode="after")
     def _check_noise_against_schedule(self) -> RunConfig:

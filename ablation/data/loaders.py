@@ -15,7 +15,7 @@ from detectron2.data import DatasetCatalog, DatasetMapper, MapDataset, MetadataC
 from detectron2.data.build import trivial_batch_collator
 from detectron2.data.common import AspectRatioGroupedDataset
 from detectron2.data.datasets import load_coco_json
-from detectron2.data.samplers import TrainingSampler
+from detectron2.data.samplers import RepeatFactorTrainingSampler, TrainingSampler
 from detectron2.utils import comm
 from torch.utils.data import DataLoader, Dataset
 
@@ -76,7 +76,7 @@ def train_batches(config: LoaderConfig, mapper: Mapper, name: str, start: int) -
     of its own, made of the training's seed and the item's number, so that batch i is the same after a resumption and
     for any number of workers. Each of several ranks gets its share of the batch.
     """
-    dicts = get_detection_dataset_dicts(name, filter_empty=config.filters_empty)
+    dicts = get_detection_dataset_dicts(name, filter_empty=config.filters_empty, min_keypoints=config.min_keypoints)
     _pack_polygons(dicts)
     seed = comm.shared_random_seed()
     loader = DataLoader(
@@ -118,7 +118,7 @@ def _numbered_batches(
     """Yield batches of item numbers, which count all items of all ranks, and indices into `dicts`."""
     items = (
         {"width": dicts[i]["width"], "height": dicts[i]["height"], "item": (number, i)}
-        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), TrainingSampler(len(dicts), seed=seed))
+        for number, i in zip(count(comm.get_rank(), comm.get_world_size()), _sampler(dicts, seed, config))
     )
     size = config.batch_size // comm.get_world_size()
     if config.groups_by_aspect:
@@ -127,6 +127,16 @@ def _numbered_batches(
         groups = iter(lambda: list(islice(items, size)), [])
     for group in groups:
         yield [entry["item"] for entry in group]
+
+
+def _sampler(dicts: Sequence[dict[str, Any]], seed: int, config: LoaderConfig) -> Iterable[int]:
+    if not config.repeat_threshold:
+        sampler: Iterable[int] = TrainingSampler(len(dicts), seed=seed)
+        return sampler
+    frequency = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency
+    factors = frequency(dicts, config.repeat_threshold, sqrt=config.repeat_sqrt)
+    repeating: Iterable[int] = RepeatFactorTrainingSampler(factors, seed=seed)
+    return repeating
 
 
 class _Mapped(Dataset[dict[str, Any]]):
@@ -155,9 +165,15 @@ class LoaderConfig:
         filters_empty: Images without objects are left out.
         groups_by_aspect: Wide and tall images are put into batches of their own.
         workers: Number of processes that load images, 0 for none.
+        min_keypoints: Images with fewer visible keypoints are left out.
+        repeat_threshold: Images with a category in a smaller share of the images are repeated; 0 repeats none.
+        repeat_sqrt: The number of repetitions is the square root of how many times rarer the category is.
     """
 
     batch_size: int
     filters_empty: bool
     groups_by_aspect: bool
     workers: int
+    min_keypoints: int = 0
+    repeat_threshold: float = 0.0
+    repeat_sqrt: bool = True

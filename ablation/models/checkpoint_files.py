@@ -48,8 +48,8 @@ def find_problem(path: Path) -> str:
     if _TEXT.issuperset(start) and not (start.startswith(_PICKLE_STARTS) and end == b"."):
         return "text"
     if path.suffix == ".safetensors":
-        is_pickle = start.startswith((b"PK", b"\x80\x02"))
-        return "a checkpoint of PyTorch, which is called .pth" if is_pickle else _damage_of_safetensors(path)
+        is_torch = start.startswith((b"PK", b"\x80\x02"))
+        return "a checkpoint of PyTorch, which is called .pth" if is_torch else _damage_of_safetensors(path)
     return ""
 
 

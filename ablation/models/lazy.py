@@ -14,6 +14,7 @@ from detectron2.data.detection_utils import create_keypoint_hflip_indices
 from detectron2.solver import LRMultiplier
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -61,6 +62,7 @@ class LazyDetector(Detector):
             filters_empty=loader.dataset.get("filter_empty", True),
             groups_by_aspect=loader.get("aspect_ratio_grouping", True),
             workers=workers,
+            min_keypoints=loader.dataset.get("min_keypoints", 0),
         )
         self._device = device
         self._clip_norm = clip_norm
@@ -137,10 +139,17 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
             cfg[key] = model_zoo.get_config(file)[name]
     for key, value in flatten(overrides).items():
         parent = key.rpartition(".")[0]
-        if parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
-            raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
+        if key.partition(".")[0] not in cfg or (parent and not _is_part(cfg, parent)):
+            raise ConfigError(f"model.overrides: {parent or key} is no part of {path}. Its parts are {', '.join(cfg)}.")
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
+
+
+def _is_part(cfg: DictConfig, key: str) -> bool:
+    try:
+        return isinstance(OmegaConf.select(cfg, key), DictConfig)
+    except OmegaConfBaseException:  # what is above it is a list or a value
+        return False
 
 
 def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:

@@ -82,7 +82,8 @@ def load_own_weights(model: nn.Module, path: Path) -> None:
     report = load_weights(model, str(path))
     if report is None or report.missing or report.wrong_shape or report.unexpected:
         raise RunError(
-            f"{path} is not what the training of this model saved. Remove it and repeat the command: it is trained again."
+            f"{path} is not what the training of this model saved. Remove it and repeat the command, which trains "
+            "again."
         )
 
 

@@ -23,7 +23,7 @@ from ablation.data.loaders import LoaderConfig, Mapper
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +51,9 @@ class YacsDetector(Detector):
             cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             cfg.DATALOADER.NUM_WORKERS,
+            cfg.MODEL.ROI_KEYPOINT_HEAD.MIN_KEYPOINTS_PER_IMAGE if cfg.MODEL.KEYPOINT_ON else 0,
+            _repeat_threshold(cfg.DATALOADER),
+            cfg.DATALOADER.REPEAT_SQRT,
         )
 
     def _build(self) -> nn.Module:
@@ -111,9 +114,28 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
         cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
         for key, value in flatten(overrides).items():
             cfg.merge_from_list([key, value])
-    except (KeyError, AssertionError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} with model.overrides={dict(overrides)} is refused: {error}.") from error
+    except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{path} with model.overrides={dict(overrides)} is refused: {first_line(error)}. Check the key and its "
+            "value."
+        ) from error
     return cfg
+
+
+def _repeat_threshold(loader: CfgNode) -> float:
+    name = loader.SAMPLER_TRAIN
+    if name not in ("TrainingSampler", "RepeatFactorTrainingSampler"):
+        raise ConfigError(
+            f"DATALOADER.SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, got {name!r}. Set "
+            "+model.overrides.DATALOADER.SAMPLER_TRAIN=... to one of these."
+        )
+    if name == "TrainingSampler":
+        return 0.0
+    if loader.REPEAT_THRESHOLD <= 0:
+        raise ConfigError(
+            f"DATALOADER.REPEAT_THRESHOLD must be > 0 for RepeatFactorTrainingSampler, got {loader.REPEAT_THRESHOLD}."
+        )
+    return float(loader.REPEAT_THRESHOLD)
 
 
 def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:

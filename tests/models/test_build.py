@@ -1,6 +1,8 @@
 """Every model of detectron2's zoo: its levels are found, and noise reaches them in training and in inference."""
 
 import re
+from collections import Counter
+from itertools import islice
 from pathlib import Path
 
 import detectron2
@@ -9,17 +11,19 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
+from safetensors.torch import save_file
 
 from ablation.config.model import ModelConfig
 from ablation.config.schemas import validate_config
-from ablation.data.loaders import register
+from ablation.data.build import build_dataset
+from ablation.data.loaders import _numbered_batches, register
 from ablation.execute import execute
 from ablation.models import yacs
 from ablation.models.build import build_detector, probe_model
 from ablation.models.hooks import find_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, RunError
 from ablation.records.schema import Status
 
 ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
@@ -250,3 +254,48 @@ def test_a_users_module_brings_its_own_backbone(tmp_path, monkeypatch, compose, 
     assert model_fingerprint(group) != before
     with pytest.raises(ConfigError, match=r"model\.imports: there is no module 'nothing_there'"):
         model_fingerprint(group.model_copy(update={"imports": ["nothing_there"]}))
+
+
+def test_weights_that_fit_nothing_are_refused_when_the_model_is_probed(tmp_path, compose, micro):
+    save_file({"x": torch.ones(1)}, tmp_path / "w.safetensors")
+    group = validate_config(compose(*micro, f"model.weights={tmp_path / 'w.safetensors'}")).model
+    with pytest.raises(RunError, match=r"w\.safetensors fits nothing: 0 of the \d+ parameters of this model"):
+        probe_model(group.model_dump())
+
+
+REFUSED_OVERRIDES = {
+    "MODEL.ROI_HEDS.NAME=x": "Non-existent",
+    "SOLVER.LR_SCHEDULER_NAME=Foo": "cannot build the optimizer of this model: .*Foo",
+    "DATALOADER.SAMPLER_TRAIN=Foo": "SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, got 'Foo'",
+    "DATALOADER.SAMPLER_TRAIN=RepeatFactorTrainingSampler": r"REPEAT_THRESHOLD must be > 0 .* got 0\.0",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED_OVERRIDES)
+def test_an_override_that_detectron2_refuses_is_refused_when_the_model_is_probed(compose, micro, override):
+    group = validate_config(compose(*micro, f"+model.overrides.{override}")).model
+    with pytest.raises(ConfigError, match=REFUSED_OVERRIDES[override]):
+        probe_model(group.model_dump())
+
+
+@pytest.mark.parametrize("key", ["nothing", "optimiser.lr", "model.roi_heads.nothing.x", "optimizer.nothing"])
+def test_an_override_that_is_no_part_of_a_lazy_config_is_refused(compose, micro, key):
+    overrides = [f"+model.overrides.{name}={value}" for name, value in {**VITDET, key: 1}.items()]
+    group = validate_config(compose(*micro, "model.config=ablation://mask_rcnn_vitdet_b.py", *overrides)).model
+    with pytest.raises(ConfigError, match=r"is no part of|cannot build the optimizer"):
+        probe_model(group.model_dump())
+
+
+def test_rare_classes_are_repeated_as_detectron2_repeats_them(compose, micro):
+    repeating = ["DATALOADER.SAMPLER_TRAIN=RepeatFactorTrainingSampler", "DATALOADER.REPEAT_THRESHOLD=0.9"]
+    config = validate_config(compose(*micro, *(f"+model.overrides.{one}" for one in repeating)))
+    dataset = build_dataset(config.dataset)
+    dataset.prepare()
+    loader = build_detector(config, dataset).loader_config
+    assert (loader.repeat_threshold, loader.repeat_sqrt) == (0.9, True)
+    annotations = [{"category_id": 0}]
+    dicts = [{"width": 9, "height": 9, "annotations": annotations} for _ in range(7)]
+    dicts.append({"width": 9, "height": 9, "annotations": [{"category_id": 1}]})
+    batches = islice(_numbered_batches(dicts, 0, loader), 200)
+    counts = Counter(index for batch in batches for _, index in batch)
+    assert counts[7] > 1.8 * max(counts[index] for index in range(7))
