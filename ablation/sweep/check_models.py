@@ -57,7 +57,7 @@ def _needs_model(config: RunConfig) -> bool:
 
 def _check_cell(planned: PlannedCell, model: ProbedModel) -> None:
     config = planned.config
-    for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells())):
+    for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells)):
         model.levels.select(noise, config.model.name)
     length = config.schedule.length(planned.train_images, config.schedule.batch_size or model.batch_size)
     iterations = model.iterations if length is None else length
