@@ -17,7 +17,7 @@ from ablation.data.survey import Survey
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
-from ablation.records.paths import SweepPaths
+from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import is_completed, try_read_record
 from ablation.sweep.identity import identify
@@ -116,6 +116,12 @@ class Plan:
         return frozenset(t for t in done if folders[t].weights.exists())
 
     @property
+    def without_validation(self) -> list[str]:
+        """Ids of completed trainings that logged no validation losses, although cells ask for them."""
+        asked = dict.fromkeys(p.cell.training_id for p in self.cells if p.config.evaluation.loss_period)
+        return [t for t in asked if t in self.completed_trainings and not _has_validation(self.paths.training(t))]
+
+    @property
     def trainings(self) -> frozenset[str]:
         """Ids of the distinct trainings that the runs need."""
         return frozenset(p.cell.training_id for p in self.cells)
@@ -164,6 +170,13 @@ class Plan:
         if evaluations:
             seconds += statistics.median(evaluations) * len(self.to_do)
         return f"about {max(1, round(seconds / workers / 60))} min"
+
+
+def _has_validation(training: TrainingPaths) -> bool:
+    # The best weights are written with the first validation losses; reading all curves would take long.
+    if training.best.exists() or not training.metrics.exists():
+        return training.best.exists()
+    return '"validation/' in training.metrics.read_text(encoding="utf-8", errors="replace")
 
 
 def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> float:
