@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ablation.data.loaders import LoaderConfig, Mapper
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, first_line
 
 # What detectron2's builders raise for a config that they cannot build.
 _BUILD_ERRORS = (KeyError, AssertionError, ValueError, AttributeError, ImportError, TypeError)
@@ -66,8 +66,8 @@ class Detector(ABC):
             return self._build()
         except _BUILD_ERRORS as error:
             raise ConfigError(
-                f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and "
-                "model.overrides."
+                f"detectron2 cannot build this model: {type(error).__name__}: {first_line(error)}. Check model.config "
+                "and model.overrides."
             ) from error
 
     def check_solver(self, model: nn.Module) -> None:
@@ -76,8 +76,8 @@ class Detector(ABC):
             self.scheduler(self.optimizer(model))
         except _BUILD_ERRORS as error:
             raise ConfigError(
-                f"detectron2 cannot build the optimizer of this model: {type(error).__name__}: {error}. Check "
-                "model.config and model.overrides."
+                f"detectron2 cannot build the optimizer of this model: {type(error).__name__}: {first_line(error)}. "
+                "Check model.config and model.overrides."
             ) from error
 
     @abstractmethod

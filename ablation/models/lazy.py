@@ -25,7 +25,7 @@ from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.records.atomic import replacing
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +129,9 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
     try:
         cfg = LazyConfig.load(str(path))
     except Exception as error:  # the file is Python: it may raise anything
-        raise ConfigError(f"model.config: {path} cannot be loaded: {type(error).__name__}: {error}.") from error
+        raise ConfigError(
+            f"model.config: {path} cannot be loaded: {type(error).__name__}: {first_line(error)}. Correct the file."
+        ) from error
     if not isinstance(cfg, DictConfig) or "model" not in cfg:
         raise ConfigError(f"model.config: {path} defines no `model`. Give a LazyConfig file of detectron2.")
     for key, (file, name) in _DEFAULTS.items():

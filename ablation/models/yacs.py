@@ -23,7 +23,7 @@ from ablation.data.loaders import LoaderConfig, Mapper
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.models.locate import needs_unsafe_loader
 from ablation.records.atomic import write_text
-from ablation.records.errors import ConfigError, first_line
+from ablation.records.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -91,7 +91,16 @@ class YacsDetector(Detector):
 
 
 def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
-    """Adapt a config to the classes and the annotations of the data, and to the schedule."""
+    """Adapt a config to the classes and the annotations of the data, and to the schedule.
+
+    Raises:
+        ConfigError: The model needs proposals of a file.
+    """
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            "MODEL.LOAD_PROPOSALS=True is not supported: proposals are computed by the model. Choose a config with an "
+            "RPN, such as COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml."
+        )
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
     cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
     if cfg.MODEL.MASK_ON and not contents.has_masks:
@@ -116,10 +125,15 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
             cfg.merge_from_list([key, value])
     except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"{path} with model.overrides={dict(overrides)} is refused: {first_line(error)}. Check the key and its "
-            "value."
+            f"{path} with model.overrides={dict(overrides)} is refused: {_shorten(error)}. Check the key and its value."
         ) from error
     return cfg
+
+
+def _shorten(error: Exception) -> str:
+    """Return the first and the last line of a message: yacs prints the values in between, which may be whole groups."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    return " ... ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
 
 
 def _repeat_threshold(loader: CfgNode) -> float:
