@@ -27,6 +27,7 @@ from ablation.evaluation.corruptions import check_corruptions
 from ablation.evaluation.evaluate import evaluate
 from ablation.evaluation.pictures import write_pictures
 from ablation.models.build import build_detector, configure_torch, load_pretrained, load_trained, resolve_device
+from ablation.models.checkpoint_files import find_problem
 from ablation.models.detector import Detector
 from ablation.models.weights import save_weights
 from ablation.records import provenance
@@ -125,7 +126,9 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
 
 
 def _is_trained(training: TrainingPaths) -> bool:
-    return _completed(training.record, TrainingRecord) is not None and training.weights.exists()
+    if _completed(training.record, TrainingRecord) is None or not training.weights.exists():
+        return False
+    return not find_problem(training.weights)
 
 
 @contextlib.contextmanager
@@ -148,6 +151,8 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
         environment=_environment(config, training_code(config)),
         training_id=paths.folder.name,
     )
+    if paths.weights.exists() and (problem := find_problem(paths.weights)):
+        set_aside(paths.weights, problem)
     _write_config(paths.config, config)
     detector.save(paths.folder / "detectron2.yaml")
     with _recording(paths.record, start, paths.log):

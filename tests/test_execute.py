@@ -156,6 +156,47 @@ def test_a_damaged_record_is_set_aside(run, sweep):
     assert path.with_suffix(".torn").exists()
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", None])
+def test_damaged_weights_of_a_finished_training_are_set_aside_and_trained_again(run, sweep, content):
+    first = run("noise.sigma=0")
+    weights = sweep.training(first.training_id).weights
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100] if content is None else content)
+    assert run("noise.sigma=0.9", "noise.when=eval").training_id == first.training_id
+    assert weights.read_bytes() == whole
+    assert weights.with_suffix(".torn").exists()
+
+
+def test_what_a_completed_record_names_is_there_before_it(run, sweep, monkeypatch):
+    seen = []
+
+    def checked(path, record):
+        if record.status is Status.COMPLETED:
+            seen.append({file.name for file in path.parent.iterdir()})
+        write_record(path, record)
+
+    monkeypatch.setattr("ablation.execute.write_record", checked)
+    run("noise.sigma=0")
+    training, evaluation = seen
+    assert "model.safetensors" in training
+    assert {"matches-bbox.npz", "matches-segm.npz", "resamples.npz"} <= evaluation
+
+
+LONG_MEMORY_ERRORS = {
+    "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79 GiB": "CUDA out of memory.",
+    "[enforce fail at alloc_cpu.cpp:114] data. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 "
+    "bytes. Error code 12 (Cannot allocate memory)\nframe #0: c10::\nframe #1: c10::": "DefaultCPUAllocator: can't "
+    "allocate memory: you tried to allocate 4 bytes.",
+}
+
+
+@pytest.mark.parametrize("text", LONG_MEMORY_ERRORS)
+def test_of_torchs_account_of_the_memory_one_sentence_is_kept(tmp_path, text):
+    failure = failure_from(RuntimeError(text), tmp_path / "log.txt")
+    assert (failure.kind, failure.message) == ("out-of-memory", f"RuntimeError: {LONG_MEMORY_ERRORS[text]}")
+    assert failure_from(ValueError("one\ntwo"), tmp_path / "log.txt").message == "ValueError: one"
+
+
 def test_failures_have_kinds(tmp_path):
     log = tmp_path / "log.txt"
     assert failure_from(torch.cuda.OutOfMemoryError("CUDA out of memory"), log).kind == "out-of-memory"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_Self = TypeVar("_Self", bound="Group")
 
 NAME_LENGTH = 80  # characters; a file name made of two names stays below the usual limit of 255 bytes
 
@@ -26,5 +30,13 @@ Metric = Annotated[str, Field(pattern=_METRIC)]
 
 class Group(BaseModel):
     """Base of every group: immutable, strictly typed, and without unknown keys."""
+
+    def model_copy(self: _Self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> _Self:
+        """Return a copy with some values replaced, which are not validated."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name, attribute in vars(type(self)).items():
+            if isinstance(attribute, cached_property):  # computed from the values of the original
+                copy.__dict__.pop(name, None)
+        return copy
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

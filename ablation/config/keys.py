@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
@@ -16,6 +16,11 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def is_below(key: str, names: Iterable[str]) -> bool:
+    """Return True if a dotted key is one of these names or a part of one of them."""
+    return any(f"{key}.".startswith(f"{name}.") for name in names)
 
 
 def did_you_mean(wrong: str, allowed: list[str]) -> str:

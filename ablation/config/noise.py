@@ -103,6 +103,26 @@ class NoiseConfig(Group):
             params=self.params,
         )
 
+    def check_length(self, iterations: int, name: str) -> None:
+        """Refuse a schedule of the strength that a training is too short for.
+
+        Args:
+            iterations: of the training.
+            name: these iterations, as the message calls them.
+
+        Raises:
+            ValueError: the noise would never act, or never at its full strength.
+        """
+        start, full = self.schedule.start, self.schedule.full
+        if not self.acts("train"):
+            return
+        if start >= iterations:
+            raise ValueError(f"noise.schedule.start must be < {name}, got {start}: the noise would never act.")
+        if full is not None and full > iterations:
+            raise ValueError(
+                f"noise.schedule.full must be <= {name}, got {full}: the full strength would never be reached."
+            )
+
     def acts(self, phase: Phase) -> bool:
         """Return True if there is noise in this phase."""
         return self.built is not None and self.when in (phase, "always")

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ablation.config.base import Group
+
+# Keys of a detectron2 config, of both kinds, that a key of this group replaces.
+REPLACED_KEYS: Mapping[str, tuple[str, ...]] = {
+    "iterations": ("SOLVER.MAX_ITER", "train.max_iter"),
+    "epochs": ("SOLVER.MAX_ITER", "train.max_iter"),
+    "batch_size": ("SOLVER.IMS_PER_BATCH", "dataloader.train.total_batch_size"),
+    "lr": ("SOLVER.BASE_LR", "optimizer.lr"),
+    "warmup": ("SOLVER.WARMUP_ITERS", "lr_multiplier.warmup_length"),
+    "decay": ("SOLVER.LR_SCHEDULER_NAME", "lr_multiplier.scheduler"),
+    "weight_decay": ("SOLVER.WEIGHT_DECAY", "optimizer.weight_decay"),
+    "clip_norm": ("SOLVER.CLIP_GRADIENTS",),
+    "amp": ("SOLVER.AMP.ENABLED", "train.amp.enabled"),
+}
 
 
 class ScheduleConfig(Group):

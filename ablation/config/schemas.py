@@ -14,10 +14,10 @@ from pydantic import Field, ValidationError, model_validator
 from ablation.config.base import Device, Group, Name
 from ablation.config.dataset import DatasetConfig
 from ablation.config.evaluation import EvaluationConfig
-from ablation.config.keys import flatten
+from ablation.config.keys import flatten, is_below
 from ablation.config.model import ModelConfig
 from ablation.config.noise import NoiseConfig
-from ablation.config.schedule import ScheduleConfig
+from ablation.config.schedule import REPLACED_KEYS, ScheduleConfig
 from ablation.config.validation_errors import explain_validation_errors
 from ablation.records.errors import ConfigError
 
@@ -52,24 +52,28 @@ class RunConfig(Group):
     seed: Annotated[int, Field(ge=0, lt=2**31)]
 
     @model_validator(mode="after")
+    def _check_overrides_against_schedule(self) -> RunConfig:
+        for name, replaced in REPLACED_KEYS.items():
+            if (value := getattr(self.schedule, name)) is None:
+                continue
+            for key in flatten(self.model.overrides):
+                if is_below(key, replaced):
+                    raise ValueError(
+                        f"model.overrides.{key} has no effect with schedule.{name}={value}, which replaces it. Keep "
+                        "one of them."
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _check_noise_against_schedule(self) -> RunConfig:
-        start, iterations = self.noise.schedule.start, self.schedule.iterations
+        iterations = self.schedule.iterations
         if iterations == 0 and self.noise.acts("train"):
             raise ValueError(
                 f"schedule.iterations=0 trains nothing, so noise.when={self.noise.when} has no meaning. Choose "
                 "noise.when=eval, or noise=none with evaluation.noise_grid.sigmas=[...]."
             )
-        if iterations is not None and start >= iterations and self.noise.acts("train"):
-            raise ValueError(
-                f"noise.schedule.start must be < schedule.iterations={iterations}, got {start}: "
-                "the noise would never act."
-            )
-        full = self.noise.schedule.full
-        if iterations is not None and full is not None and full > iterations and self.noise.acts("train"):
-            raise ValueError(
-                f"noise.schedule.full must be <= schedule.iterations={iterations}, got {full}: the full strength "
-                "would never be reached."
-            )
+        if iterations is not None:
+            self.noise.check_length(iterations, f"schedule.iterations={iterations}")
         built = self.noise.built
         size, devices = self.schedule.batch_size, self.schedule.devices
         if built is not None and built.needs_batch and size == devices:

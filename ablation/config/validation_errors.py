@@ -27,6 +27,11 @@ _TYPES = {
     "model_attributes_type": "a mapping",
 }
 
+_ITEMS = {"a whole number": "whole numbers", "a number": "numbers", "a finite number": "finite numbers"}
+
+# Keys whose items may be of several kinds.
+_MIXED = {"evaluation.noise_grid.levels": "a list of 'all' and of lists of levels, such as [all,[p2],[p3,p4]]"}
+
 _BOUNDS = {
     "greater_than_equal": ">= {ge}",
     "greater_than": "> {gt}",
@@ -74,15 +79,19 @@ def _line(key: str, errors: list[ErrorDetails], composed: Mapping[str, Any], sch
         return f"{key} is missing. Add to the command: +{key}=..."
     if first["type"] == "extra_forbidden":
         return f"{key} is not a key. {did_you_mean(key, _known_beside(key, composed, schema))}"
-    allowed = " or ".join(dict.fromkeys(_allowed(error) for error in errors))
+    allowed = _MIXED.get(key) or " or ".join(dict.fromkeys(_allowed(error) for error in errors))
     value: Any = reduce(getitem, key.split("."), composed)
     return f"{key} must be {allowed}, got {'null' if value is None else repr(value)}."
 
 
 def _allowed(error: ErrorDetails) -> str:
     kind, context = error["type"], error.get("ctx", {})
+    is_item = isinstance(error["loc"][-1], int)
     if kind in _BOUNDS:
-        return _BOUNDS[kind].format(**context).removesuffix(".0")
+        bound = _BOUNDS[kind].format(**context).removesuffix(".0")
+        return f"a list of values {bound}" if is_item else bound
+    if kind == "too_short":
+        return "a list with at least one value"
     if kind == "literal_error":
         return str(context["expected"])
     if kind == "union_tag_invalid":
@@ -91,8 +100,8 @@ def _allowed(error: ErrorDetails) -> str:
         return PATTERNS[context["pattern"]]
     if kind == "string_too_long":
         return f"at most {context['max_length']} characters long"
-    is_item = isinstance(error["loc"][-1], int)
-    return f"a list of {_TYPES[kind]}" if is_item else _TYPES.get(kind, error["msg"])
+    allowed = _TYPES.get(kind, error["msg"])
+    return f"a list of {_ITEMS.get(allowed, allowed)}" if is_item else allowed
 
 
 def _known_beside(key: str, composed: Mapping[str, Any], schema: type[BaseModel]) -> list[str]:

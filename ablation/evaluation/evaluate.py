@@ -127,7 +127,7 @@ def evaluate(model: nn.Module, config: RunConfig, dataset: Dataset, detector: De
         unannotated = partial(_map_without_annotations, mapper)
         return evaluation_loader(unannotated, name, config.evaluation.batch_size, detector.loader_config.workers)
 
-    own, cells = new_pass(config.noise), config.evaluation.noise_grid.cells()
+    own, cells = new_pass(config.noise), config.evaluation.noise_grid.cells
     cell_passes = _grid_passes(cells, own, new_pass)
     # Each pass once, the run's own first: the examples and detectron2's evaluators get the outputs of the first.
     passes = list(dict.fromkeys([own, *cell_passes]))

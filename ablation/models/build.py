@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from ablation.data.splits import SPLITS
 from ablation.models import lazy, yacs
 from ablation.models.detector import Detector, SemanticHead
 from ablation.models.hooks import find_levels
-from ablation.models.levels import Levels
+from ablation.models.levels import ProbedModel
 from ablation.models.locate import config_file, weights_file
-from ablation.models.weights import load_weights
+from ablation.models.weights import load_own_weights, load_weights
 from ablation.records.errors import ConfigError
 from ablation.records.schema import WeightsReport
 
@@ -112,24 +113,42 @@ def load_pretrained(detector: Detector, config: RunConfig) -> tuple[nn.Module, W
 
 
 def load_trained(detector: Detector, weights: Path) -> nn.Module:
-    """Build the model of a run and load the weights that its training saved."""
+    """Build the model of a run and load the weights that its training saved.
+
+    Raises:
+        RunError: They are damaged or of another model.
+    """
     model = detector.build()
-    load_weights(model, str(weights))
+    load_own_weights(model, weights)
     return model
 
 
-def probe_levels(model: Mapping[str, Any]) -> Levels:
-    """Return the levels of the model that a `model` group describes, without loading its weights."""
+def probe_model(model: Mapping[str, Any]) -> ProbedModel:
+    """Build what a `model` group describes, with its optimizer, and load its weights if they are a local file.
+
+    Raises:
+        AblationError: One of these is refused.
+    """
     group = ModelConfig(**model)
     _import_modules(group.imports)
     path = config_file(group.config)
+    detector: Detector
     if path.suffix == ".py":
         cfg = lazy.load_config(path, group.overrides)
-        return find_levels(lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None).build())
-    node = yacs.load_config(path, group.overrides)
-    node.MODEL.DEVICE = "meta"  # allocates no memory for the weights
-    with torch.device("meta"):
-        return find_levels(yacs.YacsDetector(node).build())
+        detector = lazy.LazyDetector(cfg, device="cpu", weights="", workers=0, clip_norm=None)
+        built = detector.build()
+    else:
+        node = yacs.load_config(path, group.overrides)
+        node.MODEL.DEVICE = "meta"  # allocates no memory for the weights
+        detector = yacs.YacsDetector(node)
+        with torch.device("meta"):
+            built = detector.build()
+    detector.check_solver(built)
+    if weights := weights_file(group.weights):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch says for each array that a meta device holds none
+            load_weights(built, str(weights), allow_pickle=group.allow_pickle)
+    return ProbedModel(find_levels(built), detector.iterations, detector.loader_config.batch_size)
 
 
 def configure_torch(sweep: SweepConfig) -> None:

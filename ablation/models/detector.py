@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from ablation.data.loaders import LoaderConfig, Mapper, TrainItems
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, first_line
 
 # What detectron2's builders raise for a config that they cannot build.
 _BUILD_ERRORS = (KeyError, AssertionError, ValueError, AttributeError, ImportError, TypeError)
@@ -66,8 +66,18 @@ class Detector(ABC):
             return self._build()
         except _BUILD_ERRORS as error:
             raise ConfigError(
-                f"detectron2 cannot build this model: {type(error).__name__}: {error}. Check model.config and "
-                "model.overrides."
+                f"detectron2 cannot build this model: {type(error).__name__}: {first_line(error)}. Check model.config "
+                "and model.overrides."
+            ) from error
+
+    def check_solver(self, model: nn.Module) -> None:
+        """Refuse an optimizer or a schedule of the learning rate that cannot be built for a model."""
+        try:
+            self.scheduler(self.optimizer(model))
+        except _BUILD_ERRORS as error:
+            raise ConfigError(
+                f"detectron2 cannot build the optimizer of this model: {type(error).__name__}: {first_line(error)}. "
+                "Check model.config and model.overrides."
             ) from error
 
     @abstractmethod

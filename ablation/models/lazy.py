@@ -15,6 +15,7 @@ from detectron2.data.samplers import TrainingSampler
 from detectron2.solver import LRMultiplier
 from fvcore.common.param_scheduler import CosineParamScheduler, MultiStepParamScheduler
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -25,7 +26,7 @@ from ablation.data.coco.annotations import AnnotationSummary
 from ablation.data.loaders import LoaderConfig, Mapper, TrainItems
 from ablation.models.detector import Detector, SemanticHead, with_gradient_clipping
 from ablation.records.atomic import replacing
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -135,7 +136,9 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
     try:
         cfg = LazyConfig.load(str(path))
     except Exception as error:  # the file is Python: it may raise anything
-        raise ConfigError(f"model.config: {path} cannot be loaded: {type(error).__name__}: {error}.") from error
+        raise ConfigError(
+            f"model.config: {path} cannot be loaded: {type(error).__name__}: {first_line(error)}. Correct the file."
+        ) from error
     if not isinstance(cfg, DictConfig) or "model" not in cfg:
         raise ConfigError(f"model.config: {path} defines no `model`. Give a LazyConfig file of detectron2.")
     for key, (file, name) in _DEFAULTS.items():
@@ -145,10 +148,17 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> DictConfig:
             cfg[key] = model_zoo.get_config(file)[name]
     for key, value in flatten(overrides).items():
         parent = key.rpartition(".")[0]
-        if parent and not isinstance(OmegaConf.select(cfg, parent), DictConfig):
-            raise ConfigError(f"model.overrides: {parent} is no part of {path}. Its parts are {', '.join(cfg)}.")
+        if key.partition(".")[0] not in cfg or (parent and not _is_part(cfg, parent)):
+            raise ConfigError(f"model.overrides: {parent or key} is no part of {path}. Its parts are {', '.join(cfg)}.")
         OmegaConf.update(cfg, key, value, force_add=True)
     return cfg
+
+
+def _is_part(cfg: DictConfig, key: str) -> bool:
+    try:
+        return isinstance(OmegaConf.select(cfg, key), DictConfig)
+    except OmegaConfBaseException:  # what is above it is a list or a value
+        return False
 
 
 def _apply_schedule(cfg: DictConfig, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:

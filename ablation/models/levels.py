@@ -1,4 +1,4 @@
-"""Feature levels of a model, and the refusal of levels that it does not have. Loads no torch."""
+"""What a sweep must know of a model before anything is trained, above all its feature levels. Loads no torch."""
 
 from __future__ import annotations
 
@@ -55,3 +55,18 @@ class Levels:
         # A level may be both, such as res4 of a backbone without a pyramid: it is perturbed once.
         stages = tuple(level for level in self.stages if level in requested and level not in outputs)
         return Levels(outputs, stages, self.rpn, self.roi)
+
+
+@dataclass(frozen=True)
+class ProbedModel:
+    """A model that was built once, to see whether it can be.
+
+    Attributes:
+        levels: Of the model.
+        iterations: Length of the training in its config, for a `schedule` that sets none.
+        batch_size: Images per iteration in its config, for a `schedule` that sets none.
+    """
+
+    levels: Levels
+    iterations: int
+    batch_size: int

@@ -16,6 +16,7 @@ from typing import TypeVar
 import yaml
 
 from ablation.config.model import ModelConfig
+from ablation.models.checkpoint_files import find_problem
 from ablation.records.errors import ConfigError
 
 OWN_PREFIX = "ablation://"
@@ -60,6 +61,14 @@ def config_file(name: str) -> Path:
     )
 
 
+def is_shipped(model: ModelConfig) -> bool:
+    """Return True if the config comes unchanged with this package or detectron2, and so do the weights, if any."""
+    own = (_OWN_FOLDER.resolve(), *([zoo.resolve()] if (zoo := _zoo_folder()) else []))
+    is_config = any(config_file(model.config).is_relative_to(folder) for folder in own)
+    is_pair = model.config.startswith(OWN_PREFIX) and model.weights.startswith(OWN_PREFIX)
+    return is_config and not (model.overrides or model.imports) and (is_pair or weights_file(model.weights) is None)
+
+
 def needs_unsafe_loader(path: Path) -> bool:
     """Return True if a config file, or one that it builds on, holds Python code in its YAML.
 
@@ -83,13 +92,25 @@ def weights_file(name: str) -> Path | None:
     """Return the local file behind `model.weights`; None for no weights and for addresses that detectron2 fetches.
 
     Raises:
-        ConfigError: A local path does not exist.
+        ConfigError: A local path does not exist, or what is there is no whole checkpoint.
     """
     if name.startswith(OWN_PREFIX):
         return _require_file("model.weights", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
     if not name or "://" in name:
         return None
-    return _require_file("model.weights", Path(name).expanduser())
+    path = _require_file("model.weights", Path(name).expanduser())
+    try:
+        problem = _find_problem(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    if problem:
+        raise ConfigError(explain_problem(path, problem))
+    return path
+
+
+def explain_problem(path: Path, problem: str) -> str:
+    """Return the message about a file of weights that is not a whole checkpoint."""
+    return f"model.weights: {path} is {problem}. Give a whole .pth, .pkl or .safetensors file, or '' for none."
 
 
 def model_fingerprint(model: ModelConfig) -> dict[str, object]:
@@ -194,6 +215,9 @@ def _zoo_folder() -> Path | None:
     return Path(spec.submodule_search_locations[0]) / "model_zoo" / "configs"
 
 
+_find_problem = _cached_per_file(find_problem)
+
+
 @_cached_per_file
 def _digest(path: Path) -> str:
     digest = hashlib.sha256()
@@ -202,5 +226,9 @@ def _digest(path: Path) -> str:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+        raise _unreadable(path, error) from error
     return digest.hexdigest()
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"{path} cannot be read: {error.strerror}. Check its permissions.")

@@ -47,6 +47,7 @@ class YacsDetector(Detector):
         is_semantic, is_panoptic = architecture in ("PanopticFPN", "SemanticSegmentor"), architecture == "PanopticFPN"
         self.semantic = SemanticHead(head.NUM_CLASSES, head.IGNORE_VALUE, is_panoptic) if is_semantic else None
         self.oks_sigmas = tuple(cfg.TEST.KEYPOINT_OKS_SIGMAS)
+        _check_sampler(cfg.DATALOADER)
         self.loader_config = LoaderConfig(
             cfg.SOLVER.IMS_PER_BATCH,
             cfg.DATALOADER.ASPECT_RATIO_GROUPING,
@@ -96,7 +97,16 @@ class YacsDetector(Detector):
 
 
 def adapt_config(cfg: CfgNode, contents: AnnotationSummary, schedule: ScheduleConfig) -> None:
-    """Adapt a config to the classes and the annotations of the data, and to the schedule."""
+    """Adapt a config to the classes and the annotations of the data, and to the schedule.
+
+    Raises:
+        ConfigError: The model needs proposals of a file.
+    """
+    if cfg.MODEL.LOAD_PROPOSALS:
+        raise ConfigError(
+            "MODEL.LOAD_PROPOSALS=True is not supported: proposals are computed by the model. Choose a config with an "
+            "RPN, such as COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml."
+        )
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = len(contents.categories)
     cfg.MODEL.RETINANET.NUM_CLASSES = len(contents.categories)
     if cfg.MODEL.MASK_ON and not contents.has_masks:
@@ -119,9 +129,30 @@ def load_config(path: Path, overrides: Mapping[str, Any]) -> CfgNode:
         cfg.merge_from_file(str(path), allow_unsafe=needs_unsafe_loader(path))
         for key, value in flatten(overrides).items():
             cfg.merge_from_list([key, value])
-    except (KeyError, AssertionError, ValueError, AttributeError) as error:
-        raise ConfigError(f"{path} with model.overrides={dict(overrides)} is refused: {error}.") from error
+    except (KeyError, AssertionError, ValueError, AttributeError, TypeError) as error:
+        raise ConfigError(
+            f"{path} with model.overrides={dict(overrides)} is refused: {_shorten(error)}. Check the key and its value."
+        ) from error
     return cfg
+
+
+def _shorten(error: Exception) -> str:
+    """Return the first and the last line of a message: yacs prints the values in between, which may be whole groups."""
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines()]
+    return " ... ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else type(error).__name__
+
+
+def _check_sampler(loader: CfgNode) -> None:
+    name = loader.SAMPLER_TRAIN
+    if name not in ("TrainingSampler", "RepeatFactorTrainingSampler"):
+        raise ConfigError(
+            f"DATALOADER.SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, got {name!r}. Set "
+            "+model.overrides.DATALOADER.SAMPLER_TRAIN=... to one of these."
+        )
+    if name == "RepeatFactorTrainingSampler" and loader.REPEAT_THRESHOLD <= 0:
+        raise ConfigError(
+            f"DATALOADER.REPEAT_THRESHOLD must be > 0 for RepeatFactorTrainingSampler, got {loader.REPEAT_THRESHOLD}."
+        )
 
 
 def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: AnnotationSummary) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -136,8 +137,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="as for python -m ablation.run")
     parser.add_argument("--image", type=Path, help="image file (default: the first test image that has objects)")
     parser.add_argument("--out", type=Path, help="folder to write (default: <sweep.root>/preview/<run id>)")
-    parser.add_argument("--score", type=float, default=0.5, help="draw detections from this score on (default: 0.5)")
+    parser.add_argument("--score", type=_score, default=0.5, help="draw detections from this score on (default: 0.5)")
     return parser
+
+
+def _score(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 0 to 1, got {text!r}")
+    return value
 
 
 def _heading(config: RunConfig, image: str) -> str:

@@ -14,6 +14,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.structures import Instances
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from ablation.config.noise import NoiseConfig
@@ -23,7 +24,7 @@ from ablation.data.loaders import register
 from ablation.models.build import build_detector, load_pretrained
 from ablation.models.hooks import FeatureHooks, find_levels
 from ablation.models.injection import Injection
-from ablation.records.errors import DataError
+from ablation.records.errors import DataError, first_line
 from ablation.records.schema import LevelTelemetry
 
 Map = NDArray[np.float32]
@@ -99,9 +100,10 @@ def observe(config: RunConfig, dataset: Dataset, file: Path | None = None) -> Ob
     mapper = detector.mapper(name, augmented=False, annotated=False)
     try:
         image, inputs = read_image(entry["file_name"], "RGB"), mapper(dict(entry))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise DataError(
-            f"{entry['file_name']} must be an image that can be read: {error}. Give another one with --image."
+            f"{entry['file_name']} must be an image that can be read: {first_line(error)}. Give another one with "
+            "--image."
         ) from error
     torch.set_num_threads(config.sweep.threads)
     model, _ = load_pretrained(detector, config)

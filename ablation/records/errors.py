@@ -57,3 +57,9 @@ def is_out_of_space(error: BaseException) -> bool:
     """Return True if a disk or quota is full; torch.save only says that a write failed."""
     message = str(error).lower()
     return any(sign in message for sign in ("no space left", "quota exceeded", "pytorchstreamwriter failed writing"))
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text, without a full stop at its end; the name of its type if it has none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0].rstrip(".") if lines else type(error).__name__

@@ -43,4 +43,13 @@ def failure_from(error: Exception, log: Path) -> Failure:
     if isinstance(error, RunError):
         return Failure(error.kind, str(error), _ADVICE.get(error.kind, REPEAT), str(log))
     kind = "out-of-memory" if is_out_of_memory(error) else "out-of-space" if is_out_of_space(error) else "exception"
-    return Failure(kind, f"{type(error).__name__}: {error}", _ADVICE[kind], str(log))
+    return Failure(kind, f"{type(error).__name__}: {_summary(error, kind)}", _ADVICE[kind], str(log))
+
+
+def _summary(error: Exception, kind: str) -> str:
+    """Return the first line of an error's text; of torch's account of the memory only the sentence that says it."""
+    text = str(error).strip().partition("\n")[0]
+    sentences = text.split(". ")
+    if kind == "out-of-memory":
+        return next((f"{one}." for one in sentences if is_out_of_memory(Exception(one))), text)
+    return text

@@ -6,39 +6,37 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ablation.models.levels import Levels
+from ablation.config.schemas import RunConfig
+from ablation.models.levels import ProbedModel
+from ablation.models.locate import is_shipped
 from ablation.processes import launch
 from ablation.records.errors import AblationError
 from ablation.sweep.plan import InvalidCell, Plan, PlannedCell, first_reasons
 
 
 def check_models(plan: Plan) -> Plan:
-    """Build each distinct model once, without its weights, and move the cells that cannot run to the invalid ones.
+    """Build each distinct model once, and move the cells that cannot run to the invalid ones.
 
-    This finds levels that a model does not produce and configs that detectron2 refuses. A dry run only checks cells
-    whose levels or overrides the user gave.
+    This finds levels that a model does not produce, configs that detectron2 refuses, weights that fit nothing, and
+    noise schedules that end after the training. A dry run leaves out cells for which nothing of this can happen.
 
     Raises:
         AblationError: no cell is left; the message holds the first reasons.
     """
-    levels: dict[str, Levels | AblationError] = {}
+    models: dict[str, ProbedModel | AblationError] = {}
     refused: dict[str, str] = {}
     for planned in plan.to_do:
-        config = planned.config
-        is_default = config.noise.levels == "all" and config.noise.destination == "both"
-        is_default &= config.evaluation.noise_grid.levels == ["all"]
-        if config.sweep.dry_run and is_default and not config.model.overrides:
+        if planned.config.sweep.dry_run and not _needs_model(planned.config):
             continue
-        key = config.model.model_dump_json()
-        if key not in levels:
-            levels[key] = _find_levels(planned)
-        found = levels[key]
+        key = planned.config.model.model_dump_json()
+        if key not in models:
+            models[key] = _probe_model(planned)
+        found = models[key]
         try:
             if isinstance(found, AblationError):
                 raise found
-            for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells())):
-                found.select(noise, config.model.name)
-        except AblationError as error:
+            _check_cell(planned, found)
+        except (AblationError, ValueError) as error:
             refused[planned.cell.run_id] = str(error)
     invalid = [InvalidCell(p.cell.factors, refused[p.cell.run_id]) for p in plan.cells if p.cell.run_id in refused]
     cells = [planned for planned in plan.cells if planned.cell.run_id not in refused]
@@ -47,20 +45,39 @@ def check_models(plan: Plan) -> Plan:
     return replace(plan, cells=cells, invalid=[*plan.invalid, *invalid]) if invalid else plan
 
 
-def _find_levels(planned: PlannedCell) -> Levels | AblationError:
+def _needs_model(config: RunConfig) -> bool:
+    """Return True if only the model itself shows whether a cell can run."""
+    noise, schedule = config.noise, config.noise.schedule
+    names_levels = (
+        noise.levels != "all" or noise.destination != "both" or config.evaluation.noise_grid.levels != ["all"]
+    )
+    depends_on_length = noise.acts("train") and (schedule.start > 0 or schedule.full is not None)
+    return names_levels or depends_on_length or not is_shipped(config.model)
+
+
+def _check_cell(planned: PlannedCell, model: ProbedModel) -> None:
+    config = planned.config
+    for noise in (config.noise, *(test.noise for test in config.evaluation.noise_grid.cells)):
+        model.levels.select(noise, config.model.name)
+    length = config.schedule.length(planned.train_images, config.schedule.batch_size or model.batch_size)
+    iterations = model.iterations if length is None else length
+    config.noise.check_length(iterations, f"{iterations}, the iterations of the training")
+
+
+def _probe_model(planned: PlannedCell) -> ProbedModel | AblationError:
     # In a process of its own: building a model loads torch, and a custom model may do anything.
     model = planned.config.model
     try:
-        levels: Levels | AblationError = launch.call(_probe, model.model_dump(), log=Path(os.devnull))
+        probed: ProbedModel | AblationError = launch.call(_probe, model.model_dump(), log=Path(os.devnull))
     except RuntimeError as error:
         return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
-    return levels
+    return probed
 
 
-def _probe(model: dict[str, object]) -> Levels | AblationError:
-    from ablation.models.build import probe_levels
+def _probe(model: dict[str, object]) -> ProbedModel | AblationError:
+    from ablation.models.build import probe_model
 
     try:
-        return probe_levels(model)
+        return probe_model(model)
     except AblationError as error:
         return error

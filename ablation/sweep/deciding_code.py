@@ -69,7 +69,7 @@ def _training_parts(config: RunConfig) -> Iterator[str]:
 def _evaluation_parts(config: RunConfig) -> Iterator[str]:
     yield from _common_parts(config)
     yield from ("evaluation", "scoring")
-    grid, conditions = config.evaluation.noise_grid.cells(), config.evaluation.conditions()
+    grid, conditions = config.evaluation.noise_grid.cells, config.evaluation.conditions()
     if conditions:
         yield "evaluation/corruptions"
     if grid or conditions:

@@ -17,7 +17,7 @@ from ablation.data.survey import Survey
 from ablation.evaluation.corruptions import check_corruptions
 from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
-from ablation.records.paths import SweepPaths
+from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import is_completed, try_read_record
 from ablation.sweep.identity import identify
@@ -48,11 +48,13 @@ class PlannedCell:
         config: its validated configuration.
         cell: its ids, factors and settings, as cells.jsonl holds them.
         overrides: Hydra overrides that compose it.
+        train_images: number of images to train on.
     """
 
     config: RunConfig
     cell: Cell
     overrides: tuple[str, ...]
+    train_images: int
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,12 @@ class Plan:
         return frozenset(t for t in done if folders[t].weights.exists())
 
     @property
+    def without_validation(self) -> list[str]:
+        """Ids of completed trainings that logged no validation losses, although cells ask for them."""
+        asked = dict.fromkeys(p.cell.training_id for p in self.cells if p.config.evaluation.loss_period)
+        return [t for t in asked if t in self.completed_trainings and not _has_validation(self.paths.training(t))]
+
+    @property
     def trainings(self) -> frozenset[str]:
         """Ids of the distinct trainings that the runs need."""
         return frozenset(p.cell.training_id for p in self.cells)
@@ -164,6 +172,13 @@ class Plan:
         return f"about {max(1, round(seconds / workers / 60))} min"
 
 
+def _has_validation(training: TrainingPaths) -> bool:
+    # The best weights are written with the first validation losses; reading all curves would take long.
+    if training.best.exists() or not training.metrics.exists():
+        return training.best.exists()
+    return '"validation/' in training.metrics.read_text(encoding="utf-8", errors="replace")
+
+
 def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> float:
     trained = training.finished if training is not None and training.finished else 0.0
     return (run.finished or 0.0) - max(run.started or 0.0, trained)
@@ -210,7 +225,9 @@ def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[s
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.
     settings = {**requested.choices, **flat, "dataset.content": ids.data, "model.content": ids.model}
     cell = Cell(ids.run_id, ids.training_id, requested.factors, settings, 0.0 if noise is None else noise.sigma)
-    return PlannedCell(config, cell, requested.overrides)
+    selection = dataset.selections.get("train")  # generated data have none
+    images = len(selection.ids) if selection is not None else dataset.config.train_size
+    return PlannedCell(config, cell, requested.overrides, images)
 
 
 def _folder(cells: Sequence[PlannedCell]) -> Path:

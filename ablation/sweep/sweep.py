@@ -75,6 +75,11 @@ def _print_plan(plan: Plan, console: Console, workers: int) -> None:
         console.print(f"{name}: {survey.summary}.", markup=False)
         for remark in survey.remarks:
             console.print(f"  {remark}", markup=False)
+    if missing := plan.without_validation:
+        console.print(
+            f"evaluation.loss_period: {len(missing)} of the finished trainings have no validation losses, which are "
+            f"computed during a training only, the first is {missing[0]}. To train again: sweep.name=..."
+        )
     for cell in plan.invalid:
         console.print(f"invalid: {cell}", markup=False)
 

@@ -8,13 +8,18 @@ from typing import Any
 
 import torch
 from detectron2.utils import comm
+from torch import nn
 
 from ablation.records.atomic import write_text
 from ablation.records.storage import set_aside
 
+_KEYS = frozenset(
+    ("iteration", "least_validation_loss", "started_from", "generators", "model", "optimizer", "scheduler", "noise")
+)
 
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """Load a checkpoint; None if there is none that can be read. A damaged file is set aside.
+
+def load_checkpoint(path: Path, model: nn.Module) -> dict[str, Any] | None:
+    """Load a checkpoint of a model; None if there is none that can be resumed. A damaged file is set aside.
 
     All ranks must call it.
     """
@@ -23,12 +28,23 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         comm.synchronize()  # rank 0 reads first, so that the others never see a damaged file
     if path.exists():
         try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            _check(loaded, model)
+            state = loaded
         except Exception as error:  # torch raises many types for a damaged file
             set_aside(path, error)
     if comm.is_main_process():
         comm.synchronize()
     return state
+
+
+def _check(state: Any, model: nn.Module) -> None:
+    """Raise ValueError for what is no checkpoint of this model's training."""
+    if lacking := sorted(_KEYS - state.keys()):
+        raise ValueError(f"it lacks {', '.join(lacking)}")
+    own = model.state_dict()
+    if {name: x.shape for name, x in state["model"].items()} != {name: x.shape for name, x in own.items()}:
+        raise ValueError("it is of another model")
 
 
 def truncate_metrics(metrics: Path, iteration: int) -> None:

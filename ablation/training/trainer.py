@@ -60,7 +60,7 @@ class Training:
         self._scheduler = detector.scheduler(self._optimizer)
         self._total = detector.iterations
         self._injection = Injection(self.model, config.noise, phase="train", seed=config.seed, iterations=self._total)
-        state = load_checkpoint(paths.checkpoint)
+        state = load_checkpoint(paths.checkpoint, self.model)
         self.iterations = state["iteration"] if state else 0
         name = register(dataset.split("train"))
         mapper = detector.mapper(name, augmented=True, annotated=True)

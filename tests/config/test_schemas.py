@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conftest import _composed
 
 from ablation import noise
 from ablation.config.keys import did_you_mean, flatten
+from ablation.config.schedule import REPLACED_KEYS
 from ablation.config.schemas import validate_config
 from ablation.records.errors import ConfigError
 
@@ -250,6 +252,101 @@ def test_a_contradiction_is_refused(compose, overrides, message):
     with pytest.raises(ConfigError) as refused:
         validate_config(compose(*overrides))
     assert str(refused.value) == message
+
+
+WRONG = ("x", "", [], ["x"], [None], [[]], [1.5], [-1], [float("nan")], {}, {"a": 1}, None, True, 1.5, 0, -1, 10**30)
+WRONG = (*WRONG, float("nan"), float("inf"), -0.5)
+WORDS_OF_PYDANTIC = ("Input should", "validation error", "[type=", "Value error", "should have", "after validation")
+
+
+def _keys(composed, above=""):
+    for name, value in composed.items():
+        yield f"{above}{name}"
+        if isinstance(value, dict):
+            yield from _keys(value, f"{above}{name}.")
+
+
+def _every_key():
+    for options in ([], *([option, *NEEDS[option]] for option in NEEDS if option.startswith("dataset="))):
+        for key in _keys(_composed(*options)):
+            if not options or key.startswith("dataset"):
+                yield pytest.param(options, key, id=" ".join([*options[:1], key]))
+
+
+@pytest.mark.parametrize(("options", "key"), _every_key())
+def test_a_value_of_any_wrong_kind_is_refused_by_its_key_in_our_words(compose, options, key):
+    refusals = 0
+    for value in WRONG:
+        try:
+            validate_config(_with(compose(*options), key, value))
+        except ConfigError as refused:
+            message = str(refused)
+            assert key in message
+            assert not [words for words in WORDS_OF_PYDANTIC if words in message], message
+            refusals += 1
+    assert refusals > len(WRONG) / 2
+
+
+LISTS = {
+    "evaluation.severities": ([], "must be a list with at least one value, got []."),
+    "evaluation.noise_grid.levels": (
+        ["p2"],
+        "must be a list of 'all' and of lists of levels, such as [all,[p2],[p3,p4]]",
+    ),
+    "evaluation.noise_grid.sigmas": ([0.1, 0.1], "must be distinct, got [0.1, 0.1]: each counts once."),
+    "evaluation.noise_grid.types": (["gausian"], "gausian' is not a noise type."),
+    "evaluation.noise_grid.draws": (10**9, "must be <= 1000"),
+    "evaluation.corruptions": (["all"], "'all' is not a corruption. Write evaluation.corruptions=all."),
+}
+
+
+@pytest.mark.parametrize("key", LISTS)
+def test_a_list_says_what_it_may_hold(compose, key):
+    value, message = LISTS[key]
+    with pytest.raises(ConfigError) as refused:
+        validate_config(_with(compose(), key, value))
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("schedule", REPLACED_KEYS)
+def test_an_override_that_the_schedule_replaces_is_refused_and_honoured_without_it(compose, schedule):
+    value = {"decay": "step", "amp": True}.get(schedule, 4)
+    for key in REPLACED_KEYS[schedule]:
+        override = f"+model.overrides.{key}=1"
+        validate_config(compose(override))
+        with pytest.raises(ConfigError, match=f"{key} has no effect with schedule.{schedule}=.*Keep one of them"):
+            validate_config(compose(override, f"schedule.{schedule}={value}"))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("SEED", "OUTPUT_DIR", "DATASETS.TRAIN", "MODEL.DEVICE", "MODEL.WEIGHTS", "MODEL.LOAD_PROPOSALS"),
+        *("MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS", "SOLVER.CHECKPOINT_PERIOD", "SOLVER.REFERENCE_WORLD_SIZE"),
+        *("TEST.EVAL_PERIOD", "TEST.EXPECTED_RESULTS", "TEST.AUG.FLIP", "CUDNN_BENCHMARK", "DATALOADER.NUM_WORKERS"),
+        *("train.output_dir", "train.ddp.broadcast_buffers", "train.log_period", "train.model_ema.enabled"),
+        *("dataloader.train.shuffle", "dataloader.test.batch_size", "dataloader.evaluator.tasks", "model.num_classes"),
+    ],
+)
+def test_a_key_of_detectron2_that_is_not_read_is_refused(compose, key):
+    with pytest.raises(ConfigError, match=rf"^model\.overrides\.{key} has no effect: .* Leave it out\.$"):
+        validate_config(compose(f"+model.overrides.{key}=1"))
+
+
+def test_an_address_that_the_users_modules_may_know_is_left_to_them(compose):
+    with pytest.raises(ConfigError, match=r"model\.weights must be a file or an address that detectron2 knows"):
+        validate_config(compose("model.weights=s3://bucket/w.pth"))
+    assert validate_config(compose("model.weights=s3://bucket/w.pth", "model.imports=[mine]"))
+
+
+def test_a_changed_copy_computes_its_noise_anew(compose):
+    config = validate_config(compose("noise.sigma=0.5", "evaluation.noise_grid.sigmas=[0.1]"))
+    assert config.noise.built.sigma == 0.5
+    assert config.noise.model_copy(update={"sigma": 0.25}).built.sigma == 0.25
+    assert config.noise.model_copy(update={"sigma": 0.0}).built is None
+    grid = config.evaluation.noise_grid
+    assert grid.cells is grid.cells
+    assert [cell.sigma for cell in grid.model_copy(update={"sigmas": [0.2, 0.3]}).cells] == [0.2, 0.3]
 
 
 def test_an_unknown_noise_type_is_refused_with_those_that_exist(compose):

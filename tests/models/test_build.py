@@ -9,17 +9,18 @@ import torch
 from detectron2.data import DatasetCatalog
 from detectron2.structures import BitMasks, Boxes, Instances, Keypoints
 from detectron2.utils.events import EventStorage
+from safetensors.torch import save_file
 
 from ablation.config.model import ModelConfig
 from ablation.config.schemas import validate_config
 from ablation.data.loaders import register
 from ablation.execute import execute
 from ablation.models import yacs
-from ablation.models.build import build_detector, probe_levels
+from ablation.models.build import build_detector, probe_model
 from ablation.models.hooks import find_levels
 from ablation.models.injection import Injection
 from ablation.models.locate import config_file, model_fingerprint
-from ablation.records.errors import ConfigError
+from ablation.records.errors import ConfigError, RunError
 from ablation.records.schema import Status
 
 ZOO = Path(detectron2.__file__).parent / "model_zoo" / "configs"
@@ -61,7 +62,7 @@ def _group(config):
 
 @pytest.mark.parametrize("config", [name for name in CONFIGS if name not in COMPILED])
 def test_every_config_of_the_zoo_is_built_and_has_its_levels(config):
-    levels = probe_levels(_group(config).model_dump())
+    levels = probe_model(_group(config).model_dump()).levels
     is_pyramid = "C4" not in config and "DC5" not in config
     outputs = ("p3", "p4", "p5", "p6", "p7") if "retinanet" in config else ("p2", "p3", "p4", "p5", "p6")
     assert levels.outputs == (outputs if is_pyramid else ("res4",) if "C4" in config else ("res5",))
@@ -73,7 +74,7 @@ def test_a_config_that_needs_a_compiled_detectron2_says_so(config):
     if hasattr(detectron2, "_C"):
         pytest.skip("this detectron2 is compiled")
     with pytest.raises(ConfigError, match=r"detectron2 cannot build this model: .*DeformConv"):
-        probe_levels(_group(config).model_dump())
+        probe_model(_group(config).model_dump())
 
 
 def _images(cfg):
@@ -165,7 +166,7 @@ def test_a_lazy_config_trains_a_step_and_infers_with_noise(compose, micro, confi
     one = ["schedule.iterations=2", "schedule.batch_size=1", "noise.sigma=0.5", "noise.when=always"]
     composed = compose(*micro, f"model.config={config}", *keys, *one)
     run = validate_config(composed)
-    levels = probe_levels(run.model.model_dump())
+    levels = probe_model(run.model.model_dump()).levels
     assert set(levels.outputs) in ({"p2", "p3", "p4", "p5", "p6"}, {"p3", "p4", "p5", "p6", "p7"})
     record = execute(composed | {"evaluation": composed["evaluation"] | {"primary_metric": "bbox/AP"}})
     assert record.status is Status.COMPLETED
@@ -220,7 +221,7 @@ def test_a_python_config_that_is_none_says_so(compose, micro, tmp_path, text, me
     with pytest.raises(ConfigError, match=message):
         run = validate_config(compose(*micro, f"model.config={tmp_path / 'own.py'}"))
         model_fingerprint(run.model)
-        probe_levels(run.model.model_dump())
+        probe_model(run.model.model_dump())
 
 
 def test_the_identity_of_a_lazy_config_covers_what_it_imports(tmp_path, compose, micro):
@@ -243,10 +244,40 @@ def test_a_users_module_brings_its_own_backbone(tmp_path, monkeypatch, compose, 
     )
     named = compose(*micro, "model.imports=[my_backbone]", "+model.overrides.MODEL.BACKBONE.NAME=mine")
     group = validate_config(named).model
-    assert probe_levels(group.model_dump()).outputs == ("p2", "p3", "p4", "p5", "p6")
+    assert probe_model(group.model_dump()).levels.outputs == ("p2", "p3", "p4", "p5", "p6")
     before = model_fingerprint(group)
     with (tmp_path / "my_backbone.py").open("a") as file:
         file.write("# changed\n")
     assert model_fingerprint(group) != before
     with pytest.raises(ConfigError, match=r"model\.imports: there is no module 'nothing_there'"):
         model_fingerprint(group.model_copy(update={"imports": ["nothing_there"]}))
+
+
+def test_weights_that_fit_nothing_are_refused_when_the_model_is_probed(tmp_path, compose, micro):
+    save_file({"x": torch.ones(1)}, tmp_path / "w.safetensors")
+    group = validate_config(compose(*micro, f"model.weights={tmp_path / 'w.safetensors'}")).model
+    with pytest.raises(RunError, match=r"w\.safetensors fits nothing: 0 of the \d+ parameters of this model"):
+        probe_model(group.model_dump())
+
+
+REFUSED_OVERRIDES = {
+    "MODEL.ROI_HEDS.NAME=x": "Non-existent",
+    "SOLVER.LR_SCHEDULER_NAME=Foo": "cannot build the optimizer of this model: .*Foo",
+    "DATALOADER.SAMPLER_TRAIN=Foo": "SAMPLER_TRAIN must be TrainingSampler or RepeatFactorTrainingSampler, got 'Foo'",
+    "DATALOADER.SAMPLER_TRAIN=RepeatFactorTrainingSampler": r"REPEAT_THRESHOLD must be > 0 .* got 0\.0",
+}
+
+
+@pytest.mark.parametrize("override", REFUSED_OVERRIDES)
+def test_an_override_that_detectron2_refuses_is_refused_when_the_model_is_probed(compose, micro, override):
+    group = validate_config(compose(*micro, f"+model.overrides.{override}")).model
+    with pytest.raises(ConfigError, match=REFUSED_OVERRIDES[override]):
+        probe_model(group.model_dump())
+
+
+@pytest.mark.parametrize("key", ["nothing", "optimiser.lr", "model.roi_heads.nothing.x", "optimizer.nothing"])
+def test_an_override_that_is_no_part_of_a_lazy_config_is_refused(compose, micro, key):
+    overrides = [f"+model.overrides.{name}={value}" for name, value in {**VITDET, key: 1}.items()]
+    group = validate_config(compose(*micro, "model.config=ablation://mask_rcnn_vitdet_b.py", *overrides)).model
+    with pytest.raises(ConfigError, match=r"is no part of|cannot build the optimizer"):
+        probe_model(group.model_dump())

@@ -79,7 +79,7 @@ def test_the_fingerprint_is_of_contents_not_of_places(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.yaml").write_text("_BASE_: base.yaml")
         (tmp_path / name / "base.yaml").write_text("VERSION: 2")
-        (tmp_path / name / "w.pth").write_bytes(b"weights")
+        (tmp_path / name / "w.pth").write_bytes(b"\x80\x02weights")
     one, other = (_fingerprint(tmp_path / n / "config.yaml", tmp_path / n / "w.pth") for n in ("a", "b"))
     assert one == other
 
@@ -89,7 +89,7 @@ def test_the_fingerprint_follows_every_file_that_decides_the_model(tmp_path, cha
     (tmp_path / "config.yaml").write_text("_BASE_: base.yaml")
     (tmp_path / "base.yaml").write_text("_BASE_: 'root.yaml'\nVERSION: 2")
     (tmp_path / "root.yaml").write_text("VERSION: 2")
-    (tmp_path / "w.pth").write_bytes(b"weights")
+    (tmp_path / "w.pth").write_bytes(b"\x80\x02weights")
     before = _fingerprint(tmp_path / "config.yaml", tmp_path / "w.pth")
     path = tmp_path / changed
     path.write_bytes(path.read_bytes() + b" ")
@@ -151,9 +151,9 @@ def test_a_file_that_is_no_config_is_refused(tmp_path, content, message):
 def test_the_same_size_at_another_time_is_read_again(tmp_path):
     path = tmp_path / "w.pth"
     (tmp_path / "a.yaml").write_text("VERSION: 2")
-    path.write_bytes(b"one")
+    path.write_bytes(b"\x80\x02one")
     before = _fingerprint(tmp_path / "a.yaml", path)
-    path.write_bytes(b"two")
+    path.write_bytes(b"\x80\x02two")
     os.utime(path, ns=(1, 1))
     assert _fingerprint(tmp_path / "a.yaml", path) != before
 

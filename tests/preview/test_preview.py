@@ -148,9 +148,15 @@ def test_an_image_file_may_be_given(cell, tmp_path):
     assert seen.comparison.clean.image_size == (70, 90)
 
 
-@pytest.mark.parametrize("name", ["missing.png", "text.png", "."])
+@pytest.mark.parametrize("name", ["missing.png", "text.png", ".", "empty.png", "torn.png", "torn.jpg", "broken.png"])
 def test_a_file_that_is_no_image_is_refused(cell, tmp_path, name):
     (tmp_path / "text.png").write_text("no image")
+    (tmp_path / "empty.png").write_bytes(b"")
+    for file in ("torn.png", "torn.jpg"):
+        Image.effect_noise((64, 64), 50).save(tmp_path / file)
+        (tmp_path / file).write_bytes((tmp_path / file).read_bytes()[:900])
+    Image.new("L", (64, 64)).save(tmp_path / "broken.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "broken.png").read_bytes().replace(b"IDAT", b"\0\0\0\0"))
     with pytest.raises(AblationError, match=r"must be an image that can be read: .*Give another one with --image\."):
         _observe(cell("noise.sigma=0.25"), tmp_path / name)
 

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from conftest import MICRO
 
-from ablation.models.levels import Levels
+from ablation.config.schemas import validate_config
+from ablation.models.levels import Levels, ProbedModel
 from ablation.records import provenance
 from ablation.records.atomic import write_text
 from ablation.records.cells import read_cells
@@ -27,7 +29,8 @@ def paths(tmp_path):
 @pytest.fixture
 def swept(requested_cells, micro, tmp_path, monkeypatch, paths):
     """Run a grid with a launcher that only writes records; returns the run ids of each launch, then the error."""
-    monkeypatch.setattr(check_models, "_find_levels", lambda _: Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]))
+    model = ProbedModel(Levels(OUTPUTS, ("res2",), OUTPUTS, OUTPUTS[:4]), iterations=6, batch_size=2)
+    monkeypatch.setattr(check_models, "_probe_model", lambda _: model)
 
     def sweep_with(*overrides, fail=lambda one: None, environment=None):
         calls = []
@@ -139,6 +142,50 @@ def test_a_checkpoint_of_other_versions_does_not_go_on(swept, paths):
     write_text(folder.checkpoint, "")
     with pytest.raises(AblationError, match="other versions"):
         swept("noise.sigma=0.1")
+
+
+@pytest.mark.parametrize(
+    ("length", "iterations"),
+    [(["schedule.epochs=2"], 8), (["schedule.epochs=2", "schedule.batch_size=4"], 4), ([], 6), (["seed=0"], 6)],
+)
+def test_a_noise_schedule_must_fit_the_length_that_epochs_or_the_config_give(swept, length, iterations):
+    rising = ["noise.sigma=0.1", "noise.schedule.shape=linear", *length]
+    assert swept(*rising, f"noise.schedule.full={iterations}", "sweep.dry_run=true") == []
+    for key, sign in (("full", "<="), ("start", "<")):
+        at = iterations + 1
+        with pytest.raises(AblationError, match=rf"noise\.schedule\.{key} must be {sign} {iterations}, .* got {at}: "):
+            swept(*rising, f"noise.schedule.{key}={at}", "sweep.dry_run=true")
+
+
+def test_finished_trainings_without_validation_losses_are_named_in_the_plan(swept, capsys, paths):
+    swept("noise.sigma=0.1")
+    capsys.readouterr()
+    ask = ["noise.sigma=0.1", "evaluation.loss_period=1", "sweep.dry_run=true"]
+    swept(*ask)
+    (training,) = {cell.training_id for cell in read_cells(paths.cells)}
+    assert (
+        f"1 of the finished trainings have no validation losses, which are computed during a training only, the "
+        f"first is {training}. To train again: sweep.name=..." in capsys.readouterr().out
+    )
+    write_text(paths.training(training).metrics, '{"validation/total_loss": 1.0}\n')
+    swept(*ask)
+    assert "validation" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needed"),
+    [
+        ([], False),
+        (["model=mask_rcnn_r50_fpn"], False),
+        (["model=mask_rcnn_r50_fpn", "model.weights=ablation://tiny_mask_rcnn.safetensors"], True),
+        ([*MICRO[:3]], True),
+        (["+model.overrides.VIS_PERIOD=1"], True),
+        (["noise.levels=[p2]"], True),
+        (["noise.schedule.start=3"], True),
+    ],
+)
+def test_a_dry_run_builds_a_model_only_if_something_depends_on_it(compose, overrides, needed):
+    assert check_models._needs_model(validate_config(compose(*overrides))) == needed
 
 
 def test_a_level_that_the_destination_does_not_read_is_an_invalid_cell(swept, paths):

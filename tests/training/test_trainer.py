@@ -155,6 +155,34 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_training_starts_again(train, 
     assert "renamed to checkpoint.torn" in caplog.text
 
 
+def without(state, key):
+    return {name: value for name, value in state.items() if name != key}
+
+
+UNFIT = {
+    "a key is missing": lambda state: without(state, "optimizer"),
+    "of another model": lambda state: {**state, "model": {name: x[:0] for name, x in state["model"].items()}},
+    "weights alone": lambda state: state["model"],
+    "a list": lambda state: [state["iteration"]],
+}
+
+
+@pytest.mark.parametrize("change", UNFIT.values(), ids=UNFIT)
+def test_a_checkpoint_that_is_whole_and_does_not_fit_is_set_aside_too(train, tmp_path, caplog, change):
+    _, weights, losses = train("whole", "schedule.iterations=2")
+    interrupt_at(1)
+    with pytest.raises(Interrupted):
+        train("torn", "schedule.iterations=2")
+    progress.set_listener(None)
+    path = tmp_path / "torn" / "checkpoint.pth"
+    torch.save(change(torch.load(path, weights_only=True)), path)
+    with caplog.at_level(logging.WARNING):
+        _, weights_again, losses_again = train("torn", "schedule.iterations=2")
+    assert equal(weights, weights_again)
+    assert losses == losses_again
+    assert "renamed to checkpoint.torn" in caplog.text
+
+
 def test_noise_changes_neither_the_initial_weights_nor_the_order_of_the_data(train):
     _, _, clean = train("clean", "noise.sigma=0")
     _, _, noisy = train("noisy", "noise.sigma=0.5", "noise.schedule.start=3")
@@ -215,7 +243,8 @@ def test_batches_are_the_same_from_any_start_and_for_any_number_of_workers(compo
 
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "RepeatFactorTrainingSampler"])
 def test_the_order_of_the_images_is_that_of_the_installed_detectron2(compose, micro, sampler):
-    config = validate_config(compose(*micro, f"+model.overrides.DATALOADER.SAMPLER_TRAIN={sampler}", "seed=3"))
+    keys = (f"SAMPLER_TRAIN={sampler}", "REPEAT_THRESHOLD=0.9")
+    config = validate_config(compose(*micro, *(f"+model.overrides.DATALOADER.{key}" for key in keys), "seed=3"))
     dataset = build_dataset(config.dataset)
     dataset.prepare()
     detector = build_detector(config, dataset)
