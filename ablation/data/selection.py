@@ -34,7 +34,7 @@ class Selection:
         summary = self.source.summary
         parts = [summary.fingerprint]
         if self.classes:
-            parts.append("+".join(sorted(self.classes)))
+            parts.append(_join(sorted(set(self.classes))))
         if len(self.ids) < summary.images:
             digest = hashlib.sha256(json.dumps(sorted(self.ids)).encode())
             parts.append(f"images-{digest.hexdigest()[:12]}")
@@ -80,3 +80,10 @@ class Selection:
         images = [i for i in data["images"] if i["id"] in ids]
         categories = [c for c in data["categories"] if c["id"] in classes]
         return data | {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _join(names: list[str]) -> str:
+    """Return a text that stands for these names alone; a hash where a plus belongs to a name."""
+    if any("+" in name for name in names):
+        return f"classes-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]}"
+    return "+".join(names)
