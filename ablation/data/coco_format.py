@@ -16,7 +16,7 @@ from ablation.data.dataset import Dataset
 from ablation.data.sampling import sample_ids
 from ablation.data.selection import Selection
 from ablation.data.splits import SPLITS, Split, SplitName
-from ablation.data.survey import Survey, survey
+from ablation.data.survey import Survey, find_gap, survey
 from ablation.records.atomic import write_text
 from ablation.records.errors import DataError
 
@@ -55,6 +55,9 @@ class CocoFormat(Dataset):
 
     def survey(self) -> Survey:  # noqa: D102
         return self._survey
+
+    def find_gap(self, metric: str) -> str:  # noqa: D102
+        return find_gap(self.selections["test"], metric)
 
     @cached_property
     def _survey(self) -> Survey:

@@ -54,6 +54,15 @@ class Selection:
                 objects[category] += count
         return objects
 
+    @cached_property
+    def traits(self) -> Counter[str]:
+        """Number of objects in the selected images that a test counts, by trait (`AnnotationSummary.traits`)."""
+        traits: Counter[str] = Counter()
+        for (image, category, trait), count in self.source.summary.traits.items():
+            if image in self.ids and category in self.categories:
+                traits[trait] += count
+        return traits
+
     def target(self, folder: Path) -> Split:
         """Return the files of the selection: the source if all of it is selected, else a file to write into `folder`.
 

@@ -74,6 +74,8 @@ def _print_plan(plan: Plan, console: Console, workers: int) -> None:
         console.print(f"{name}: {survey.summary}.", markup=False)
         for remark in survey.remarks:
             console.print(f"  {remark}", markup=False)
+    for remark in plan.remarks:
+        console.print(remark, markup=False)
     for cell in plan.invalid:
         console.print(f"invalid: {cell}", markup=False)
 

@@ -176,6 +176,44 @@ def test_an_empty_mask_fits_no_box_however_small(remarks):
     )
 
 
+def _large(data):
+    for annotation in data["annotations"][:1]:
+        annotation.update(bbox=[0, 0, 200, 99], area=9300)
+
+
+GAPS = [
+    ("segm/AP", None, ""),
+    ("segm/APm", None, ""),
+    ("bbox/APs", None, ""),  # 32 x 32 pixels are small and medium
+    ("bbox/APl", None, "no object has an area from 96 x 96 pixels"),
+    ("segm/APl", _large, ""),
+    ("segm/APm", lambda d: [a.update(area=9) for a in d["annotations"]], "no object has an area from 32 x 32 to 96 x"),
+    ("segm/APs", lambda d: [a.update(bbox=[0, 0, 40, 40]) or a.pop("area") for a in d["annotations"]], "no object has"),
+    ("segm/AP50", lambda d: d["annotations"][2].pop("segmentation"), "1 of its objects have no mask"),
+    ("bbox/AP", lambda d: d["annotations"][2].pop("segmentation"), ""),
+    ("keypoints/AP", None, "4 of its objects have no keypoints"),
+    ("sem_seg/mIoU", None, "there are no semantic labels"),
+]
+
+
+@pytest.mark.parametrize(("metric", "edit", "gap"), GAPS, ids=range(len(GAPS)))
+def test_a_metric_without_a_value_is_known_before_any_run(coco_dataset, coco_folder, metric, edit, gap):
+    found = coco_dataset(coco_folder(edit=edit)).find_gap(metric)
+    assert found.startswith(gap) and bool(found) == bool(gap)
+
+
+def test_only_selected_objects_count_for_a_metric(coco_dataset, coco_folder):
+    folder = coco_folder(edit=_large)
+    assert coco_dataset(folder, "dataset.classes=[square]").find_gap("segm/APl") == ""
+    assert coco_dataset(folder, "dataset.classes=[box]").find_gap("segm/APl")
+
+
+@pytest.mark.parametrize(("size", "without"), [(64, ["m", "l"]), (128, ["l"]), (256, []), (400, ["s"])])
+def test_generated_objects_have_the_sizes_that_the_image_allows(compose, size, without):
+    dataset = build_dataset(validate_config(compose(f"dataset.image_size={size}")).dataset)
+    assert [one for one in "sml" if dataset.find_gap(f"segm/AP{one}")] == without
+
+
 def test_edges_are_met_within_a_pixel(remarks):
     assert remarks(_set("annotations", 0, bbox=[8, 8, 56.6, 32], area=1000, segmentation=[])) == (
         "1 of 4 objects have no mask, so masks are neither trained on nor scored.",

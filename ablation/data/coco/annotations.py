@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
@@ -16,9 +16,11 @@ from ablation.data.coco.remarks import find_remarks, is_trained_on
 from ablation.data.coco.segmentations import check_segmentation
 from ablation.data.coco.values import FARTHEST, FormatError, format_json, is_finite, is_integer, is_one_line, json_type
 from ablation.records.errors import DataError
+from ablation.scoring.matches import AREAS
 
 _Entry = dict[str, Any]
 
+_PARTS = {"mask": "segmentation", "keypoints": "keypoints"}
 _MOST_PIXELS = 2**31  # more than Pillow reads; run lengths have 32 bits
 _LONGEST = 250  # length over width; the built-in model resizes images to 128 pixels, of which a 257th is none
 
@@ -49,6 +51,8 @@ class AnnotationSummary:
         counts_from_zero: An annotation has the id 0, which pycocotools takes for "not found" in an evaluation.
         entries: The images by id.
         objects: Number of objects to learn from by image id and category id.
+        traits: Number of objects that a test counts, by image id, category id and trait: "small", "medium" or "large"
+            (or two of them at their common bound), "no mask", "no keypoints".
     """
 
     fingerprint: str
@@ -64,6 +68,7 @@ class AnnotationSummary:
     counts_from_zero: bool = False
     entries: Mapping[int, ImageEntry] = field(default_factory=dict, repr=False, compare=False)
     objects: Mapping[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
+    traits: Mapping[tuple[int, int, str], int] = field(default_factory=dict, repr=False, compare=False)
 
 
 def read_annotations(path: Path, folder: Path) -> AnnotationSummary:
@@ -107,7 +112,15 @@ def read_annotations(path: Path, folder: Path) -> AnnotationSummary:
         counts_from_zero=any(a["id"] == 0 for a in annotations),
         entries={i["id"]: ImageEntry(i["file_name"], i["width"], i["height"]) for i in images},
         objects=objects,
+        traits=Counter((a["image_id"], a["category_id"], trait) for a in instances for trait in _traits(a)),
     )
+
+
+def _traits(annotation: _Entry) -> Iterator[str]:
+    width, height = annotation["bbox"][2:]
+    area = annotation.get("area", width * height)
+    yield from (name for name, (low, high) in AREAS.items() if name != "all" and low <= area <= high)
+    yield from (f"no {name}" for name, key in _PARTS.items() if not annotation.get(key))
 
 
 def _read(path: Path) -> bytes:

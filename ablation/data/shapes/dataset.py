@@ -15,8 +15,10 @@ from ablation.config.dataset import ShapesConfig
 from ablation.data.dataset import Dataset
 from ablation.data.shapes import generate as shapes
 from ablation.data.splits import SPLITS, Split, SplitName
+from ablation.data.survey import SIZES, no_objects
 from ablation.records.atomic import sync
 from ablation.records.errors import DataError
+from ablation.scoring.matches import AREAS
 
 
 class Shapes(Dataset):
@@ -51,6 +53,14 @@ class Shapes(Dataset):
                     folder.rename(damaged)
                 temporary.rename(folder)  # so that the folder is there as a whole or not at all
                 sync(folder.parent)
+
+    def find_gap(self, metric: str) -> str:  # noqa: D102
+        task, name = metric.split("/")
+        if task in ("keypoints", "sem_seg"):
+            return "generated images have boxes and masks alone"
+        smallest, largest = shapes.areas(_spec(self.config))
+        low, high = AREAS[SIZES[name]] if name in SIZES else AREAS["all"]
+        return "" if smallest <= high and largest >= low else no_objects(name)
 
     def _is_whole(self) -> bool:
         """Return True if all generated files are there to their ends; a disk or a user may have lost some."""
