@@ -282,6 +282,7 @@ json_values = st.recursive(
 )
 relaxed = settings(
     max_examples=150,
+    derandomize=True,
     deadline=timedelta(minutes=1),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
