@@ -59,7 +59,7 @@ class Shapes(Dataset):
         if task in ("keypoints", "sem_seg"):
             return "generated images have boxes and masks alone"
         smallest, largest = shapes.areas(_spec(self.config))
-        low, high = AREAS[SIZES[name]] if name in SIZES else AREAS["all"]
+        low, high = AREAS[SIZES.get(name, "all")]
         return "" if smallest <= high and largest >= low else no_objects(name)
 
     def _is_whole(self) -> bool:
