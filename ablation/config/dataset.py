@@ -23,9 +23,9 @@ class ShapesConfig(Group):
     name: Name
     type: Literal["shapes"]
     seed: Annotated[int, Field(ge=0)]
-    train_size: Annotated[int, Field(ge=1)]
-    test_size: Annotated[int, Field(ge=1)]
-    image_size: Annotated[int, Field(ge=64)]
+    train_size: Annotated[int, Field(ge=1, le=1_000_000)]  # ids of test images follow
+    test_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    image_size: Annotated[int, Field(ge=64, le=8192)]
     folder: str
 
 

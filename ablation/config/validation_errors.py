@@ -63,7 +63,8 @@ def _dotted(error: ErrorDetails, composed: Mapping[str, Any]) -> str:
     # Users never typed those, so only parts that are keys of the configuration stay.
     key, node = [], composed
     for part in error["loc"]:
-        if isinstance(part, str) and isinstance(node, Mapping) and (part in node or error["type"] == "missing"):
+        is_missing = error["type"] == "missing" and part == error["loc"][-1]
+        if isinstance(part, str) and isinstance(node, Mapping) and (part in node or is_missing):
             key.append(part)
             node = node.get(part, {})
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
@@ -100,6 +101,8 @@ def _allowed(error: ErrorDetails) -> str:
         return PATTERNS[context["pattern"]]
     if kind == "string_too_long":
         return f"at most {context['max_length']} characters long"
+    if kind == "too_short":
+        return f"a list of at least {context['min_length']}"
     allowed = _TYPES.get(kind, error["msg"])
     return f"a list of {_ITEMS.get(allowed, allowed)}" if is_item else allowed
 

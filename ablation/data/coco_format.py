@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,7 +16,7 @@ from ablation.data.dataset import Dataset
 from ablation.data.sampling import sample_ids
 from ablation.data.selection import Selection
 from ablation.data.splits import SPLITS, Split, SplitName
-from ablation.data.survey import Survey, survey
+from ablation.data.survey import Survey, find_gap, survey
 from ablation.records.atomic import write_text
 from ablation.records.errors import DataError
 
@@ -55,6 +56,9 @@ class CocoFormat(Dataset):
     def survey(self) -> Survey:  # noqa: D102
         return self._survey
 
+    def find_gap(self, metric: str) -> str:  # noqa: D102
+        return find_gap(self.selections["test"], metric)
+
     @cached_property
     def _survey(self) -> Survey:
         return survey(self.selections)
@@ -89,7 +93,7 @@ class Coco(CocoFormat):
     config: CocoConfig
 
     def source(self, split: SplitName) -> Split:  # noqa: D102
-        root = Path(self.config.root).expanduser()
+        root = _expand(self.config.root)
         name = f"{'train' if split == 'train' else 'val'}{self.config.year}"
         labels = root / f"panoptic_stuff_{name}" if self.config.sem_seg else None
         return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
@@ -103,10 +107,14 @@ class CocoJson(CocoFormat):
     def source(self, split: SplitName) -> Split:  # noqa: D102
         config = self.config
         if split == "train" or config.test_json is None or config.test_images is None:
-            return _expand(config.train_json, config.train_images, config.train_sem_seg)
-        return _expand(config.test_json, config.test_images, config.test_sem_seg)
+            return _split(config.train_json, config.train_images, config.train_sem_seg)
+        return _split(config.test_json, config.test_images, config.test_sem_seg)
 
 
-def _expand(annotations: str, images: str, sem_seg: str | None) -> Split:
-    labels = Path(sem_seg).expanduser() if sem_seg is not None else None
-    return Split(Path(annotations).expanduser(), Path(images).expanduser(), labels)
+def _split(annotations: str, images: str, sem_seg: str | None) -> Split:
+    return Split(_expand(annotations), _expand(images), _expand(sem_seg) if sem_seg is not None else None)
+
+
+def _expand(path: str) -> Path:
+    """Return a path with the user's home for ~; one of a user that does not exist stays as it is, and is not found."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises

@@ -59,6 +59,10 @@ class Dataset(ABC):
         """
         return None
 
+    def find_gap(self, metric: str) -> str:
+        """Return why a metric (segm/APl) has no value on the test images; empty if it has one, or that is not known."""
+        return ""
+
     def _open(self, files: Split) -> Split:
         """Return the split that has been opened for these files, if any, for what was read of them."""
         return self._opened.setdefault(files, files)

@@ -12,9 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from ablation.data.coco.annotations import ImageEntry
+from ablation.data.coco.values import FormatError
 from ablation.data.sampling import sample_ids
 from ablation.records.errors import DataError
 
@@ -23,7 +26,8 @@ MOST_READ = 10_000
 
 _ORIENTATION = 0x0112  # the tag of EXIF
 _SIDEWAYS = (5, 6, 7, 8)  # orientations that exchange width and height
-_ENDINGS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
+_TIFF_PARTS = ((273, 279), (324, 325))  # tags: offsets and lengths of strips, of tiles
+_ENDINGS = {"JPEG": b"\xff\xd9", "MPO": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82"}
 _HEAD, _TAIL = 1 << 14, 1 << 10  # bytes
 
 # Each continues "2 of 10 images ..."; {} is the first of them.
@@ -95,10 +99,18 @@ def scan_images(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
 
 
 def describe_error(error: Exception) -> str:
-    """Return in one line why an image file cannot be read."""
-    if isinstance(error, UnidentifiedImageError):  # its own message is the repr of a file object
-        return "it is no image, or of an unknown format"
-    return str(error).partition("\n")[0] or type(error).__name__
+    """Return in one line why an image file cannot be read, in other words than Pillow's."""
+    match error:
+        case FormatError():
+            return str(error)
+        case UnidentifiedImageError():
+            return "it is no image, damaged, or of an unknown format"
+        case Image.DecompressionBombError():
+            return "it has more pixels than Pillow reads"
+        case OSError(strerror=str(reason)):
+            return reason
+        case _:
+            return "it is truncated or damaged"
 
 
 def same_files(
@@ -145,20 +157,26 @@ def _read_header(path: Path) -> _Header:
             # A JPEG of several pictures (MPO) is a photograph with previews.
             has_pages = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             mode, orientation = image.mode, orientation if orientation in range(1, 9) else 1
-            if not _is_complete(file, image.format or ""):
+            if not _is_complete(file, image):
                 image.load()  # raises if something is missing
     return _Header(size, mode, orientation, has_pages, signature)
 
 
-def _is_complete(file: BinaryIO, kind: str) -> bool:
-    """Return False if a file does not end as its format does: it may be truncated, which decoding shows."""
-    if kind not in _ENDINGS:
-        return True
+def _is_complete(file: BinaryIO, image: Image.Image) -> bool:
+    """Return True if a file ends as its format does. If not, or if its end says nothing, decoding shows what lacks."""
+    size = os.fstat(file.fileno()).st_size
+    if isinstance(image, TiffImageFile):
+        parts = [
+            np.add(image.tag_v2[at], image.tag_v2[length]).max() for at, length in _TIFF_PARTS if at in image.tag_v2
+        ]
+        return bool(parts) and max(parts) <= size
+    if image.format not in _ENDINGS:
+        return False
     position = file.tell()
-    file.seek(-min(_TAIL, os.fstat(file.fileno()).st_size), os.SEEK_END)
+    file.seek(-min(_TAIL, size), os.SEEK_END)
     ending = file.read()
     file.seek(position)
-    return _ENDINGS[kind] in ending  # not at its very end: some cameras append data of their own
+    return _ENDINGS[image.format] in ending  # not at its very end: some cameras append data of their own
 
 
 def _format_size(header: _Header) -> str:

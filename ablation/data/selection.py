@@ -34,7 +34,7 @@ class Selection:
         summary = self.source.summary
         parts = [summary.fingerprint]
         if self.classes:
-            parts.append("+".join(sorted(self.classes)))
+            parts.append(_join(sorted(set(self.classes))))
         if len(self.ids) < summary.images:
             digest = hashlib.sha256(json.dumps(sorted(self.ids)).encode())
             parts.append(f"images-{digest.hexdigest()[:12]}")
@@ -53,6 +53,15 @@ class Selection:
             if image in self.ids and category in self.categories:
                 objects[category] += count
         return objects
+
+    @cached_property
+    def traits(self) -> Counter[str]:
+        """Number of objects in the selected images that a test counts, by trait (`AnnotationSummary.traits`)."""
+        traits: Counter[str] = Counter()
+        for (image, category, trait), count in self.source.summary.traits.items():
+            if image in self.ids and category in self.categories:
+                traits[trait] += count
+        return traits
 
     def target(self, folder: Path) -> Split:
         """Return the files of the selection: the source if all of it is selected, else a file to write into `folder`.
@@ -80,3 +89,10 @@ class Selection:
         images = [i for i in data["images"] if i["id"] in ids]
         categories = [c for c in data["categories"] if c["id"] in classes]
         return data | {"images": images, "annotations": annotations, "categories": categories}
+
+
+def _join(names: list[str]) -> str:
+    """Return a text that stands for these names alone; a hash where a plus belongs to a name."""
+    if any("+" in name for name in names):
+        return f"classes-{hashlib.sha256(json.dumps(names).encode()).hexdigest()[:12]}"
+    return "+".join(names)

@@ -7,6 +7,7 @@ things together and 255 for unlabelled pixels.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from ablation.data.coco.annotations import ImageEntry
+from ablation.data.coco.values import FormatError
 from ablation.data.images import describe_error
 from ablation.data.sampling import sample_ids
 from ablation.records.errors import DataError
@@ -50,7 +52,7 @@ def fingerprint_labels(entries: Mapping[int, ImageEntry], folder: Path, annotati
     missing = []
     for entry in entries.values():
         path = label_file(folder, entry.name)
-        if path.is_file():
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises on a long name
             digest.update(f"{path.relative_to(folder)}\0{path.stat().st_size}\0".encode(errors="replace"))
         else:
             missing.append(path.name)
@@ -81,9 +83,9 @@ def scan_labels(entries: Mapping[int, ImageEntry], folder: Path, annotations: Pa
 def _read_values(path: Path, entry: ImageEntry) -> Iterable[int]:
     with Image.open(path) as image:
         if image.size != (entry.width, entry.height):
-            raise ValueError(f"they are {image.width} x {image.height} pixels, not {entry.width} x {entry.height}")
+            raise FormatError(f"they are {image.width} x {image.height} pixels, not {entry.width} x {entry.height}")
         if image.mode != "L":
-            raise ValueError(
+            raise FormatError(
                 f"they are of Pillow's mode {image.mode}, not L; detectron2 would read them as other values"
             )
         return [value for value, count in enumerate(image.histogram()) if count]

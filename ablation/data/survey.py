@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,13 @@ from ablation.data.images import same_files
 from ablation.data.selection import Selection
 from ablation.data.splits import SplitName
 from ablation.records.errors import DataError
+from ablation.scoring.matches import AREAS
 
 _TASKS: Mapping[SplitName, str] = {"train": "train on", "test": "test on"}
+
+# What metrics of one size count.
+SIZES = {"APs": "small", "APm": "medium", "APl": "large"}
+_UNLIMITED = 1e5  # pixels of a side, where COCO's large objects end
 
 _Files = dict[tuple[Path, str], "tuple[int, int] | None"]
 
@@ -39,6 +45,32 @@ def survey(selections: Mapping[SplitName, Selection]) -> Survey:
     for split, selection in selections.items():
         _check_files(split, selection)
     return Survey(_summarise(selections), tuple(_find_remarks(selections)))
+
+
+def find_gap(selection: Selection, metric: str) -> str:
+    """Return why a metric has no value on the selected images; empty if it has one, as far as data decide that.
+
+    Args:
+        selection: What is tested on.
+        metric: Task and name, such as segm/APl.
+    """
+    task, name = metric.split("/")
+    source, traits = selection.source, selection.traits
+    if task == "sem_seg":
+        return "" if source.sem_seg else "there are no semantic labels"
+    lacking = {"segm": "mask", "keypoints": "keypoints"}.get(task)
+    if lacking and (count := traits[f"no {lacking}"]):
+        return f"{count} of its objects have no {lacking}"
+    if task == "keypoints" and not source.summary.keypoints:
+        return "no category names its keypoints"
+    return "" if name not in SIZES or traits[SIZES[name]] else no_objects(name)
+
+
+def no_objects(name: str) -> str:
+    """Return the sentence that a metric such as APl counts no object."""
+    low, high = (round(math.sqrt(area)) for area in AREAS[SIZES[name]])
+    bounds = f"from {low} x {low} to {high} x {high}" if high < _UNLIMITED else f"from {low} x {low}"
+    return f"no object has an area {bounds} pixels"
 
 
 def _check_categories(train: Selection, test: Selection) -> None:

@@ -18,12 +18,12 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        _sync(temporary)
+        sync(temporary)
         mask = os.umask(0o022)  # the only way to read it is to set it
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)  # mkstemp makes private files; results are for colleagues too
         temporary.replace(path)
-        _sync(path.parent)  # the rename itself must survive a power cut
+        sync(path.parent)  # the rename itself must survive a power cut
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -34,7 +34,8 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Write what the system holds of a file, or of the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -58,7 +58,8 @@ def read_cells(path: Path) -> list[Cell]:
 def format_factor(value: Any) -> Any:
     """Format a factor's value for tables.
 
-    Numbers and strings stay, lists are joined by plus ([p2, p3] becomes p2+p3), null becomes "null".
+    Numbers and strings stay, lists are joined by plus ([p2, p3] becomes p2+p3) unless a plus belongs to an item, null
+    becomes "null".
     """
     match value:
         case bool():
@@ -68,6 +69,7 @@ def format_factor(value: Any) -> Any:
         case None:
             return "null"
         case list() | tuple():
-            return "+".join(str(format_factor(v)) for v in value) or "[]"
+            items = [str(format_factor(v)) for v in value]
+            return json.dumps(items) if any("+" in item for item in items) else "+".join(items) or "[]"
         case _:
             return json.dumps(value, sort_keys=True, default=str)

@@ -83,12 +83,14 @@ class Plan:
         cells: the valid cells in the order requested.
         invalid: the cells that cannot run.
         surveys: summaries of the data by the data set's name.
+        remarks: what is doubtful about the command; they stop nothing.
     """
 
     paths: SweepPaths
     cells: Sequence[PlannedCell]
     invalid: Sequence[InvalidCell]
     surveys: Mapping[str, Survey] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
     @cached_property
     def runs(self) -> dict[str, PlannedCell]:
@@ -193,15 +195,16 @@ def make_plan(requested: Iterable[RequestedCell]) -> Plan:
     cells: list[PlannedCell] = []
     invalid: list[InvalidCell] = []
     surveys: dict[str, Survey] = {}
+    remarks: dict[str, None] = {}  # each once
     datasets = DatasetCache()
     for one in requested:
         try:
-            cells.append(_plan_cell(one, datasets, surveys))
+            cells.append(_plan_cell(one, datasets, surveys, remarks))
         except AblationError as error:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
         raise AblationError(first_reasons(invalid) or "The command requests no run: a sweep among its values is empty.")
-    return Plan(SweepPaths(_folder(cells)), cells, invalid, surveys)
+    return Plan(SweepPaths(_folder(cells)), cells, invalid, surveys, tuple(remarks))
 
 
 def first_reasons(invalid: Sequence[InvalidCell], limit: int = 3) -> str:
@@ -212,7 +215,9 @@ def first_reasons(invalid: Sequence[InvalidCell], limit: int = 3) -> str:
     return "\n".join(reasons)
 
 
-def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[str, Survey]) -> PlannedCell:
+def _plan_cell(
+    requested: RequestedCell, datasets: DatasetCache, surveys: dict[str, Survey], remarks: dict[str, None]
+) -> PlannedCell:
     config = validate_config(requested.composed)
     dataset = datasets.build(config.dataset)
     found = dataset.survey()
@@ -220,6 +225,12 @@ def _plan_cell(requested: RequestedCell, datasets: DatasetCache, surveys: dict[s
     ids = identify(config, dataset)
     if found is not None:
         surveys[dataset.name] = found
+    metric = config.evaluation.primary_metric
+    if gap := dataset.find_gap(metric):
+        remarks[
+            f"evaluation.primary_metric={metric} has no value on the test images of {dataset.name}: {gap}. Choose one "
+            "that has, such as evaluation.primary_metric=bbox/AP."
+        ] = None
     noise = config.noise.built
     flat = flatten({k: v for k, v in requested.composed.items() if k != "sweep"})
     # The chosen options stand beside the keys, so that a swept group (noise=gaussian,uniform) is a factor too.

@@ -52,6 +52,9 @@ def run_sweep(cells: Iterable[RequestedCell], launch: Launch, *, workers: int, a
     settings = plan.cells[0].config.sweep
     if not settings.dry_run:
         _check_writable(plan.paths.folder)
+        for folder in {Path(planned.config.dataset.folder) for planned in plan.cells}:
+            if not folder.is_dir():  # one that exists may hold all that is needed
+                _check_writable(folder, "dataset.folder")
     plan = check_models(plan)
     _print_plan(plan, console, workers)
     if not settings.allow_other_versions:
@@ -80,21 +83,23 @@ def _print_plan(plan: Plan, console: Console, workers: int) -> None:
             f"evaluation.loss_period: {len(missing)} of the finished trainings have no validation losses, which are "
             f"computed during a training only, the first is {missing[0]}. To train again: sweep.name=..."
         )
+    for remark in plan.remarks:
+        console.print(remark, markup=False)
     for cell in plan.invalid:
         console.print(f"invalid: {cell}", markup=False)
 
 
-def _check_writable(folder: Path) -> None:
+def _check_writable(folder: Path, key: str = "sweep.root") -> None:
     """Refuse a folder that cannot be created, without creating it."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise _unwritable(folder, f"{nearest} is not a folder")
+        raise _unwritable(folder, f"{nearest} is not a folder", key)
     if not os.access(nearest, os.W_OK | os.X_OK):
-        raise _unwritable(folder, f"no permission to write in {nearest}")
+        raise _unwritable(folder, f"no permission to write in {nearest}", key)
 
 
-def _unwritable(folder: Path, reason: str) -> AblationError:
-    return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with sweep.root=...")
+def _unwritable(folder: Path, reason: str, key: str = "sweep.root") -> AblationError:
+    return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with {key}=...")
 
 
 def _check_versions(plan: Plan, console: Console) -> None:

@@ -117,6 +117,27 @@ def test_what_is_chosen_decides_the_ids(compose, micro, coco_folder):
     assert of("dataset.train_size=5", "dataset.draw_seed=1").training_id != train.training_id
 
 
+def test_a_class_list_is_a_set_of_names(dataset, coco_folder):
+    def edit(data):
+        data["categories"] = [{"id": i, "name": name} for i, name in enumerate(("a", "b", "a+b"), 1)]
+        data["annotations"] = [a | {"category_id": 1 + a["id"] % 3} for a in data["annotations"]]
+
+    def of(classes):
+        made = dataset("dataset.test_share=0.5", f"dataset.classes={classes}", place=folder)
+        return made.fingerprint("train")
+
+    folder = coco_folder("plus", images=6, edit=edit)
+    assert of("[a]") == of("[a,a]")
+    assert of("[a,b]") == of("[b,a]") == of("[b,a,b]")
+    assert len({of("[a,b]"), of("['a+b']"), of("[a,b,'a+b']"), of("[a,'b+a+b']"), of("null")}) == 5
+
+
+def test_class_lists_keep_the_ids_of_stored_sweeps(dataset):
+    assert dataset("dataset.test_share=0.5", "dataset.classes=[square,box]").fingerprint("train").split("/")[1] == (
+        "box+square"
+    )
+
+
 def test_what_is_derived_is_written_once_and_whole(dataset, images):
     selection = ("dataset.test_share=0.2", "dataset.classes=[box]")
     images(*selection)

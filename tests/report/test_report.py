@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -25,7 +27,7 @@ from ablation.report.document.answer import compose_answer
 from ablation.report.document.html import embed
 from ablation.report.document.markdown import escape
 from ablation.report.document.tables import build_results_table, build_summary
-from ablation.report.figures import scores
+from ablation.report.figures import heatmaps, scores
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings
 
@@ -476,3 +478,44 @@ def test_a_figure_of_deleted_pictures_stays_in_the_report(tmp_path):
     assert figure.read_bytes() == before
     assert "figures/detections.png" in (paths.report / "report.md").read_text()
     assert base64.b64encode(before).decode() in (paths.report / "index.html").read_text()
+
+
+def test_a_primary_metric_that_no_test_object_counts_for_is_told_as_that(tmp_path, unpainted):
+    paths = make_sweep(tmp_path / "s", GRID, base={"evaluation.primary_metric": "segm/APl"})
+    text = report_text(paths.folder)
+    assert (
+        "segm/APl has no value in any completed run (6 of 6 cells completed): the test images hold no object that it "
+        "counts. Repeat the command with another evaluation.primary_metric; completed runs are skipped."
+    ) in text
+    assert "difference: none, because segm/APl has no value in any run." in text
+
+
+def test_one_test_image_has_no_interval_over_images(tmp_path, unpainted):
+    paths = make_sweep(tmp_path / "s", GRID)
+    for run in (path.name for path in paths.folder.glob("runs/*")):
+        values = {"segm/AP": np.full(1000, 40.0)}
+        np.savez(paths.run(run).resamples.with_suffix(".npz"), images=1, **values)
+    findings = Findings.of(load_sweep(paths.folder))
+    assert {e.difference_interval.covers for e in findings.outcome.compared} == {"seeds"}
+    assert "With one test image, no interval covers the choice of test images; two are needed." in report_text(
+        paths.folder
+    )
+
+
+def test_many_classes_of_long_names_are_drawn_and_listed_without_a_warning(tmp_path, unpainted):
+    paths = make_sweep(tmp_path / "s", GRID)
+    for path in paths.folder.glob("runs/*/record.json"):
+        run = read_record(path, RunRecord)
+        scores_of_classes = {f"segm/AP-class {i:03} of a name of 37 letters long": 40.0 + i for i in range(120)}
+        write_record(path, replace(run, metrics={**run.metrics, **scores_of_classes}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "The copy keyword is deprecated")  # of pandas, about seaborn
+        build(paths.folder)
+
+
+def test_a_label_of_a_column_is_folded():
+    table = pd.DataFrame([[1.0, 2.0]], columns=["short", "a_class_name_of_37_characters_in_a_row"])
+    figure = heatmaps.draw_heat_map(table, "AP")
+    labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
+    assert labels == ["short", "a_class_name_of_37_c\nharacters_in_a_row"]

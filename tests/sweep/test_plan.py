@@ -253,3 +253,11 @@ def test_a_thousand_cells_are_planned_in_seconds(planned):
     print(f"{len(grid.cells)} cells planned in {seconds:.1f} s")
     assert len(grid.cells) == 1000
     assert seconds < 100  # a tenth of that on an idle machine; limits catch what hangs, not what is slow
+
+
+def test_a_primary_metric_without_a_value_is_told_once(planned):
+    overrides = ("evaluation.primary_metric=segm/APl", "noise.sigma=0,0.1")
+    assert planned(*overrides).remarks == (
+        "evaluation.primary_metric=segm/APl has no value on the test images of shapes: no object has an area from "
+        "96 x 96 pixels. Choose one that has, such as evaluation.primary_metric=bbox/AP.",
+    )

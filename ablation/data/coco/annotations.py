@@ -5,20 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from stat import S_ISREG
+from stat import S_ISDIR, S_ISREG
 from typing import Any, NamedTuple
 
 from ablation.data.coco.keypoints import check_keypoint_names, check_keypoints, keypoint_names
 from ablation.data.coco.remarks import find_remarks, is_trained_on
 from ablation.data.coco.segmentations import check_segmentation
-from ablation.data.coco.values import FormatError, format_json, is_finite, is_integer, json_type
+from ablation.data.coco.values import FARTHEST, FormatError, format_json, is_finite, is_integer, is_one_line, json_type
 from ablation.records.errors import DataError
+from ablation.scoring.matches import AREAS
 
 _Entry = dict[str, Any]
+
+_PARTS = {"mask": "segmentation", "keypoints": "keypoints"}
+_MOST_PIXELS = 2**31  # more than Pillow reads; run lengths have 32 bits
+_LONGEST = 250  # length over width; the built-in model resizes images to 128 pixels, of which a 257th is none
 
 
 class ImageEntry(NamedTuple):
@@ -47,6 +51,8 @@ class AnnotationSummary:
         counts_from_zero: An annotation has the id 0, which pycocotools takes for "not found" in an evaluation.
         entries: The images by id.
         objects: Number of objects to learn from by image id and category id.
+        traits: Number of objects that a test counts, by image id, category id and trait: "small", "medium" or "large"
+            (or two of them at their common bound), "no mask", "no keypoints".
     """
 
     fingerprint: str
@@ -62,6 +68,7 @@ class AnnotationSummary:
     counts_from_zero: bool = False
     entries: Mapping[int, ImageEntry] = field(default_factory=dict, repr=False, compare=False)
     objects: Mapping[tuple[int, int], int] = field(default_factory=dict, repr=False, compare=False)
+    traits: Mapping[tuple[int, int, str], int] = field(default_factory=dict, repr=False, compare=False)
 
 
 def read_annotations(path: Path, folder: Path) -> AnnotationSummary:
@@ -70,13 +77,7 @@ def read_annotations(path: Path, folder: Path) -> AnnotationSummary:
     Raises:
         DataError: It is not COCO, or an image is missing; the message names the file, the place and what to do.
     """
-    try:
-        raw = path.read_bytes()
-    except (OSError, ValueError) as error:  # ValueError: a path that no file system allows
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise DataError(
-            f"{path} cannot be read: {reason}. Give COCO files that exist (dataset.train_json, dataset.test_json)."
-        ) from error
+    raw = _read(path)
     images, annotations, categories = _parse(raw, path)
     try:
         _check_each(categories, "category", _check_category)
@@ -111,6 +112,27 @@ def read_annotations(path: Path, folder: Path) -> AnnotationSummary:
         counts_from_zero=any(a["id"] == 0 for a in annotations),
         entries={i["id"]: ImageEntry(i["file_name"], i["width"], i["height"]) for i in images},
         objects=objects,
+        traits=Counter((a["image_id"], a["category_id"], trait) for a in instances for trait in _traits(a)),
+    )
+
+
+def _traits(annotation: _Entry) -> Iterator[str]:
+    width, height = annotation["bbox"][2:]
+    area = annotation.get("area", width * height)
+    yield from (name for name, (low, high) in AREAS.items() if name != "all" and low <= area <= high)
+    yield from (f"no {name}" for name, key in _PARTS.items() if not annotation.get(key))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        mode = path.stat().st_mode
+        if S_ISREG(mode) or S_ISDIR(mode):  # reading a folder says that it is one; a pipe may never end
+            return path.read_bytes()
+        reason = "It is a pipe or a device"
+    except (OSError, ValueError) as error:  # ValueError: a path that no file system allows
+        reason = str(error.strerror if isinstance(error, OSError) else error)
+    raise DataError(
+        f"{path} cannot be read: {reason}. Give COCO files that exist (dataset.train_json, dataset.test_json)."
     )
 
 
@@ -119,7 +141,7 @@ def _parse(raw: bytes, path: Path) -> tuple[list[_Entry], list[_Entry], list[_En
     try:
         data = json.loads(raw.decode("utf-8"))  # as pycocotools reads it; json alone would accept UTF-16
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}. Give a file in COCO format.") from error
+        raise DataError(f"{path} is not JSON: {_explain(error, raw)}. Give a file in COCO format.") from error
     if not isinstance(data, dict):
         raise DataError(
             f"{path} is not COCO: expected an object with images, annotations and categories, "
@@ -135,6 +157,23 @@ def _parse(raw: bytes, path: Path) -> tuple[list[_Entry], list[_Entry], list[_En
         if not section:
             raise DataError(f"{path} contains no {key}. Give a file with at least one.")
     return data["images"], data["annotations"], data["categories"]
+
+
+def _explain(error: Exception, raw: bytes) -> str:
+    """Return why bytes are not JSON, in words that do not speak of Python."""
+    if raw.startswith((b"\x1f\x8b", b"PK\x03\x04")):
+        return "it is compressed and must be unpacked"
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return "it starts with a byte order mark, which must not be there"
+    match error:
+        case UnicodeDecodeError():
+            return f"byte {error.start + 1} of it is not UTF-8"
+        case json.JSONDecodeError():
+            return str(error)
+        case RecursionError():
+            return "lists or objects in it are nested too deeply"
+        case _:
+            return "a number in it has thousands of digits"
 
 
 def _check_each(entries: list[_Entry], kind: str, check: Callable[[_Entry], None]) -> None:
@@ -155,6 +194,10 @@ def _check_each(entries: list[_Entry], kind: str, check: Callable[[_Entry], None
 def _check_category(category: _Entry) -> None:
     if not isinstance(category.get("name"), str):
         raise FormatError(f"has no name, got {format_json(category.get('name'))}")
+    if not is_one_line(category["name"]):
+        raise FormatError(
+            f"must have a name in one line without control characters, got {format_json(category['name'])}"
+        )
     check_keypoint_names(category)
 
 
@@ -164,6 +207,14 @@ def _check_image(image: _Entry) -> None:
     for side in ("width", "height"):
         if not (is_integer(image.get(side)) and image[side] > 0):
             raise FormatError(f"must have a {side} in pixels > 0, got {format_json(image.get(side))}")
+    short, long = sorted((image["width"], image["height"]))
+    if long > _LONGEST * short:
+        raise FormatError(
+            f"is {long} pixels long and {short} wide, but may be at most {_LONGEST} times as long as wide: resized, "
+            "nothing is left of its width"
+        )
+    if long * short > _MOST_PIXELS:
+        raise FormatError(f"must have at most {_MOST_PIXELS:,} pixels, got {long} x {short}")
 
 
 def _check_annotations(
@@ -199,27 +250,32 @@ def _check_annotations(
 def _check_box(annotation: _Entry) -> None:
     box = annotation.get("bbox")
     if not (isinstance(box, list) and len(box) == 4 and all(is_finite(v) for v in box)):
-        raise FormatError(f"must have a bbox [x, y, width, height] of finite numbers, got {format_json(box)}")
+        raise FormatError(
+            f"must have a bbox [x, y, width, height] of numbers below {FARTHEST:,}, got {format_json(box)}"
+        )
     if box[2] < 0 or box[3] < 0:
         raise FormatError(f"has a bbox of negative size, got {format_json(box)}")
-    if "area" in annotation and not (is_finite(annotation["area"]) and annotation["area"] >= 0):
+    if "area" in annotation and not (is_finite(annotation["area"], FARTHEST**2) and annotation["area"] >= 0):
         raise FormatError(f"must have an area in pixels >= 0, got {format_json(annotation['area'])}")
 
 
 def _image_sizes(images: list[_Entry], path: Path, folder: Path) -> list[tuple[str, int]]:
     sizes, missing = [], []
     for image in images:
-        name = image["file_name"]
-        with suppress(OSError, ValueError):  # ValueError: a name that no file system allows
+        name, reason = image["file_name"], ""
+        try:
             stat = (folder / name).stat()
             if S_ISREG(stat.st_mode):
                 sizes.append((name, stat.st_size))
                 continue
-        missing.append(name)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a name that no file system allows
+            pass
+        except OSError as error:
+            reason = f" ({error.strerror})"
+        missing.append(format_json(name) + reason)
     if missing:
         raise DataError(
-            f"{len(missing)} of {len(images)} images of {path} are not in {folder}, "
-            f"the first is {format_json(missing[0])}. Set the folder of the images (dataset.train_images, "
-            "dataset.test_images)."
+            f"{len(missing)} of {len(images)} images of {path} are not in {folder}, the first is {missing[0]}. Set the "
+            "folder of the images (dataset.train_images, dataset.test_images)."
         )
     return sizes

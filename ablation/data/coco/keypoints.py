@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablation.data.coco.values import FormatError, are_finite, format_json
+from ablation.data.coco.values import FARTHEST, FormatError, are_finite, format_json
 
 
 def check_keypoints(keypoints: object, expected: int) -> int:
@@ -14,7 +14,7 @@ def check_keypoints(keypoints: object, expected: int) -> int:
         FormatError: They are not valid COCO, or of another number.
     """
     if not (isinstance(keypoints, list) and len(keypoints) % 3 == 0 and are_finite(keypoints)):
-        raise FormatError("must have keypoints as a list of x, y and visibility for each, all finite numbers")
+        raise FormatError(f"must have keypoints as a list of x, y and visibility for each, all below {FARTHEST:,}")
     if expected and len(keypoints) != 3 * expected:
         raise FormatError(f"has {len(keypoints) // 3} keypoints, where {expected} are expected")
     if not set(keypoints[2::3]) <= {0, 1, 2}:

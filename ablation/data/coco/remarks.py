@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Any
+
+from pycocotools import mask as masks
 
 # detectron2 clips boxes to the image; COCO's own exceed it by a rounded fraction of a pixel.
 _TOLERANCE = 1.0  # pixels
@@ -20,6 +23,7 @@ _PROBLEMS = {
 }
 
 _Entry = dict[str, Any]
+_Extent = tuple[float, float, float, float]  # x1, y1, x2, y2 in pixels
 
 
 def find_remarks(images: list[_Entry], annotations: list[_Entry], categories: list[_Entry]) -> tuple[str, ...]:
@@ -54,11 +58,8 @@ def _find_problems(annotation: _Entry, image: _Entry) -> list[str]:
     kinds = ["outside"] if _extends_beyond(box, image) else []
     if not 0 < annotation.get("area", 1) <= (width + _TOLERANCE) * (height + _TOLERANCE):
         kinds.append("area")
-    polygons = annotation.get("segmentation")
-    if isinstance(polygons, list) and polygons:
-        xs = [value for polygon in polygons for value in polygon[0::2]]
-        ys = [value for polygon in polygons for value in polygon[1::2]]
-        extent = (min(xs), min(ys), max(xs), max(ys))
+    if segmentation := annotation.get("segmentation"):
+        extent = _extent(segmentation)
         if _extends_beyond(extent, image) and "outside" not in kinds:
             kinds.append("polygon")
         allowed = 2 * _TOLERANCE + 0.1 * max(width, height)
@@ -71,8 +72,22 @@ def _find_problems(annotation: _Entry, image: _Entry) -> list[str]:
     return kinds
 
 
-def _extends_beyond(box: tuple[float, float, float, float], image: _Entry) -> bool:
-    """box: x1, y1, x2, y2 in pixels."""
+def _extent(segmentation: Any) -> _Extent:
+    """Return the box around polygons or run lengths; an empty mask fits no box."""
+    if isinstance(segmentation, dict):
+        height, width = segmentation["size"]
+        is_compressed = isinstance(segmentation["counts"], str)
+        rle = segmentation if is_compressed else masks.frPyObjects(segmentation, height, width)
+        if not masks.area(rle):
+            return math.inf, math.inf, -math.inf, -math.inf
+        left, top, width, height = masks.toBbox(rle).tolist()
+        return left, top, left + width, top + height
+    xs = [value for polygon in segmentation for value in polygon[0::2]]
+    ys = [value for polygon in segmentation for value in polygon[1::2]]
+    return min(xs), min(ys), max(xs), max(ys)
+
+
+def _extends_beyond(box: _Extent, image: _Entry) -> bool:
     is_left = min(box[0], box[1]) < -_TOLERANCE
     return is_left or box[2] > image["width"] + _TOLERANCE or box[3] > image["height"] + _TOLERANCE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ablation.data.coco.values import FormatError, are_finite, format_json, is_integer, json_type
+from ablation.data.coco.values import FARTHEST, FormatError, are_finite, format_json, is_integer, json_type
 
 
 def check_segmentation(segmentation: object, image: dict[str, Any]) -> None:
@@ -24,7 +24,7 @@ def check_segmentation(segmentation: object, image: dict[str, Any]) -> None:
         if not (isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0):
             raise FormatError("has a polygon that is not a list of at least three x, y pairs")
         if not are_finite(polygon):
-            raise FormatError("has a polygon with a value that is not a finite number")
+            raise FormatError(f"has a polygon with a value that is not a number between -{FARTHEST:,} and {FARTHEST:,}")
 
 
 def _check_rle(rle: dict[str, Any], image: dict[str, Any]) -> None:

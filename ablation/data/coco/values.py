@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import Any
+
+# pycocotools draws each step of a polygon's edge: a corner at 1e8 takes minutes, one at 1e9 ends the process.
+FARTHEST = 1_000_000  # pixels
 
 
 class FormatError(ValueError):
@@ -15,16 +19,21 @@ def is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
-def is_finite(value: object) -> bool:
-    """Return True for a number that can be a coordinate in an image."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e9
+def is_finite(value: object, limit: float = FARTHEST) -> bool:
+    """Return True for a number below a limit, by default one that can be a coordinate in an image."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < limit
 
 
 def are_finite(values: list[Any]) -> bool:
     """Apply `is_finite` to each of at least one value, ten times as fast: a data set has millions of points."""
     if not set(map(type, values)) <= {int, float}:
         return False
-    return min(values) > -1e9 and max(values) < 1e9 and math.isfinite(sum(values))
+    return min(values) > -FARTHEST and max(values) < FARTHEST and math.isfinite(sum(values))
+
+
+def is_one_line(text: str) -> bool:
+    """Return True for text that fits in one line of a table: no line break, control character or lone surrogate."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
 def json_type(value: object) -> str:

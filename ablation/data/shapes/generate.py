@@ -78,6 +78,12 @@ def generate(spec: ShapesSpec, folder: Path) -> None:
         (folder / f"{split}.json").write_text(json.dumps(coco, separators=(",", ":")), encoding="utf-8")
 
 
+def areas(spec: ShapesSpec) -> tuple[float, float]:
+    """Return bounds of the visible area of an object in square pixels."""
+    smallest, largest = (fraction * spec.image_size for fraction in spec.object_size)
+    return MIN_VISIBLE_FRACTION * smallest**2, largest**2
+
+
 def _write_split(spec: ShapesSpec, split: str, count: int, folder: Path) -> dict[str, Any]:
     names = enumerate(OUTLINES[spec.style], 1)
     offset = TEST_ID_OFFSET if split == "test" else 0

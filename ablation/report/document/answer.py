@@ -17,6 +17,12 @@ def compose_answer(findings: Findings) -> str:
     """Return what is claimed, or why nothing is claimed and which effect the sweep could have detected."""
     sweep = findings.sweep
     measured = [e for e in findings.outcome.estimates if e.n]
+    if not measured and len(sweep.completed):
+        return (
+            f"{sweep.primary_metric} has no value in any completed run ({format_progress(sweep)}): the test images "
+            "hold no object that it counts. Repeat the command with another evaluation.primary_metric; completed runs "
+            "are skipped."
+        )
     if not measured:
         return f"No answer yet: no cell has a result ({format_progress(sweep)})."
     text = _compare(findings, measured)

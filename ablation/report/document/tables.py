@@ -85,6 +85,10 @@ def difference_note(findings: Findings) -> str:
     caveats = dict.fromkeys(i.caveat for i in intervals if i.caveat)
     kind = "[95 % interval of each cell alone]" if intervals else "(no interval: at least two seeds are needed)"
     metric = findings.sweep.primary_metric
+    if not any(e.n for e in findings.outcome.estimates):
+        return f"difference: none, because {metric} has no value in any run"
+    if findings.images == 1:
+        caveats["With one test image, no interval covers the choice of test images; two are needed."] = None
     text = f"difference: {metric} minus {metric} of the baseline (sigma 0) with the same seed, mean over seeds {kind}"
     return ". ".join([text, *(c.rstrip(".") for c in caveats)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -13,6 +15,7 @@ from ablation.report.statistics import summaries
 from ablation.report.statistics.findings import Findings
 
 _MAX_CELLS = 24
+_LABEL_WIDTH, _LABEL_LINES = 20, 4  # characters and lines of a column's label: as much as fits beside the next one
 
 
 def differences_by_level(findings: Findings) -> Figure | None:
@@ -47,11 +50,14 @@ def draw_heat_map(table: pd.DataFrame, colour: str, is_signed: bool = False) -> 
         colour: what the numbers are.
         is_signed: they are differences, coloured around 0.
     """
-    names, labels = [wrap_label(name) for name in table.index], [format_value(name) for name in table.columns]
+    names, labels = [wrap_label(name) for name in table.index], [_fold(format_value(name)) for name in table.columns]
+    longest = max(len(line) for label in labels for line in label.split("\n"))
+    is_long = longest > 7
     lines = [line for name in names for line in name.split("\n")]
     rows, columns = table.shape
     width = max(6.4, 0.62 * columns + 0.075 * max(map(len, lines)) + 1.4)
-    figure = Figure(figsize=(width, 0.24 * len(lines) + 0.05 * rows + 1.1), layout="constrained")
+    height = 0.24 * len(lines) + 0.05 * rows + 1.1 + (0.06 * longest if is_long else 0.0)
+    figure = Figure(figsize=(width, height), layout="constrained")
     reach = table.abs().max(axis=None) or 1.0
     colours = {"cmap": "PuOr", "vmin": -reach, "vmax": reach} if is_signed else {"cmap": "viridis"}
     ax = sns.heatmap(
@@ -67,7 +73,6 @@ def draw_heat_map(table: pd.DataFrame, colour: str, is_signed: bool = False) -> 
     faces = ax.collections[0].get_facecolor()[table.notna().to_numpy().ravel()]
     for text, face in zip(ax.texts, faces, strict=True):  # seaborn writes white on bright greens, too
         text.set_color("black" if relative_luminance(face) > 0.2 else "white")
-    is_long = any(len(label) > 7 for label in labels)
     ax.tick_params(axis="x", rotation=35 if is_long else 0)
     for label in ax.get_xticklabels() if is_long else ():
         label.set(ha="right", rotation_mode="anchor")
@@ -75,3 +80,7 @@ def draw_heat_map(table: pd.DataFrame, colour: str, is_signed: bool = False) -> 
     ax.tick_params(length=0)
     ax.set_ylabel("")
     return figure
+
+
+def _fold(label: str) -> str:
+    return "\n".join(textwrap.wrap(label, _LABEL_WIDTH, max_lines=_LABEL_LINES, placeholder=" ...")) or label

@@ -29,6 +29,8 @@ def metric_against_sigma(findings: Findings) -> Figure | None:
     if metric not in sweep.metrics or not ((sigmas > 0).any() or sigmas.notna().all()):
         return None
     runs = sweep.runs[sweep.runs[SIGMA].notna()]
+    if runs[metric].isna().all():  # of large objects, where there are none
+        return None
     factors = [f for f in sweep.varied if f != SIGMA and runs[f].map(str).nunique() > 1 and not is_strength(runs, f)]
     hue = factors[0] if factors else None
     return draw_scores(runs, as_frame(estimate(runs, (*factors, SIGMA), metric)), metric, hue, factors[1:])

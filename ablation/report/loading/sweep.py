@@ -223,7 +223,8 @@ def _runs(cells: Sequence[Cell], index: RecordIndex, factors: Sequence[str], met
     ]
     runs = pd.DataFrame(rows).astype(dict.fromkeys(metrics, float))
     keys = pd.DataFrame({name: _ranks(runs[name]) for name in (*factors, "seed")})
-    return runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+    runs = runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+    return runs.copy()  # in one piece: astype has made one of each metric, and pandas warns of more than a hundred
 
 
 def _ranks(values: pd.Series[Any]) -> list[int]:

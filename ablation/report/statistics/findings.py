@@ -16,17 +16,21 @@ class Findings:
     Attributes:
         sweep: The records as frames.
         outcome: Estimates, verdicts and the decision for the primary metric.
+        images: Number of test images whose choice the intervals can cover; None if it is not known.
     """
 
     sweep: Sweep
     outcome: TestResults
+    images: int | None = None
 
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:
         """Estimate the primary metric of all cells and apply the rule to them."""
         resampled, images = sweep.resamples(sweep.primary_metric)
-        estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric, resampled, images)
-        return cls(sweep, judge(estimates, [f for f in sweep.factors if is_strength(sweep.runs, f)]))
+        covered = (resampled, images) if images != 1 else ()  # all resamples of one image are equal
+        estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric, *covered)
+        outcome = judge(estimates, [f for f in sweep.factors if is_strength(sweep.runs, f)])
+        return cls(sweep, outcome, images)
 
 
 def grouping(sweep: Sweep) -> tuple[str, ...]:

@@ -103,7 +103,10 @@ def test_a_key_that_no_command_swept_but_that_differs_is_a_factor(tmp_path):
 
 @pytest.mark.parametrize(
     ("value", "shown"),
-    [(["p2"], "p2"), (["p2", "p3"], "p2+p3"), ("all", "all"), (None, "null"), (True, "true"), (0.1, 0.1), ([], "[]")],
+    [
+        *((["p2"], "p2"), (["p2", "p3"], "p2+p3"), ([], "[]"), (["p2+p3"], '["p2+p3"]')),
+        *(("all", "all"), (None, "null"), (True, "true"), (0.1, 0.1)),
+    ],
 )
 def test_values_are_readable(value, shown):
     assert format_factor(value) == shown
