@@ -32,7 +32,7 @@ from ablation.models.detector import Detector
 from ablation.models.weights import save_weights
 from ablation.records import provenance
 from ablation.records.atomic import replacing, write_text
-from ablation.records.errors import Busy, RecordError
+from ablation.records.errors import Busy, Diverged, RecordError, RunError
 from ablation.records.failure import failure_from
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
@@ -53,7 +53,7 @@ _AnyRecord = TypeVar("_AnyRecord", bound=Record)
 def execute(composed: Mapping[str, Any]) -> RunRecord:
     """Train and evaluate one configuration, and write the records of the training and of the run.
 
-    A completed training or run is not repeated. A failure is recorded, then raised.
+    A training or run that completed or diverged is not repeated. A failure is recorded, then raised.
 
     Args:
         composed: the configuration as nested plain mappings.
@@ -63,6 +63,7 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
 
     Raises:
         Busy: another process works on this run or its training; nothing was done.
+        Diverged: the training diverged, now or earlier.
     """
     config = validate_config(composed)
     dataset = build_dataset(config.dataset)
@@ -71,7 +72,8 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     training, run = sweep.training(ids.training_id), sweep.run(ids.run_id)
     configure_torch(config.sweep)
     with _locked(run.lock):
-        record = _completed(run.record, RunRecord)
+        record = _final(run.record, RunRecord)
+        _raise_if_diverged(record)
         return record if record is not None else _run(config, dataset, run, training)
 
 
@@ -91,6 +93,7 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
         )
         _write_config(run.config, config)
         with _recording(run.record, start, run.log):
+            _raise_if_diverged(_final(training.record, TrainingRecord))
             check_corruptions(config, dataset)
             dataset.prepare()
             detector = build_detector(config, dataset)
@@ -126,7 +129,8 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
 
 
 def _is_trained(training: TrainingPaths) -> bool:
-    if _completed(training.record, TrainingRecord) is None or not training.weights.exists():
+    record = _final(training.record, TrainingRecord)
+    if record is None or record.status is not Status.COMPLETED or not training.weights.exists():
         return False
     return not find_problem(training.weights)
 
@@ -155,7 +159,7 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
         set_aside(paths.weights, problem)
     _write_config(paths.config, config)
     detector.save(paths.folder / "detectron2.yaml")
-    with _recording(paths.record, start, paths.log):
+    with _without_checkpoint_if_diverged(paths), _recording(paths.record, start, paths.log):
         _reset_peak_memory()
         if not detector.iterations:
             model, report = load_pretrained(detector, config)
@@ -172,6 +176,16 @@ def _train(config: RunConfig, dataset: Dataset, detector: Detector, paths: Train
     write_record(paths.record, done)
     paths.checkpoint.unlink(missing_ok=True)  # the optimizer's state is not needed any more
     return model
+
+
+@contextlib.contextmanager
+def _without_checkpoint_if_diverged(paths: TrainingPaths) -> Iterator[None]:
+    try:
+        yield
+    except RunError as error:
+        if error.kind == Diverged.kind:
+            paths.checkpoint.unlink(missing_ok=True)  # nothing resumes from it
+        raise
 
 
 def _reset_peak_memory() -> None:
@@ -205,8 +219,7 @@ def _recording(path: Path, start: Record, log: Path) -> Iterator[None]:
         reserve.unlink(missing_ok=True)
         logger.exception("%s", error)
         failure = failure_from(error, log)
-        status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
-        write_record(path, _finished(start, status, error=failure))
+        write_record(path, _finished(start, Status.after(failure), error=failure))
         raise
     finally:
         reserve.unlink(missing_ok=True)
@@ -214,13 +227,19 @@ def _recording(path: Path, start: Record, log: Path) -> Iterator[None]:
         handler.close()
 
 
-def _completed(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+def _final(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
+    """Return the record of a stage that completed or diverged; None if it is to be done."""
     try:
         record = read_record(path, kind)
     except RecordError as error:
         set_aside(path, error)
         return None
-    return record if record is not None and record.status is Status.COMPLETED else None
+    return record if record is not None and record.status.is_final else None
+
+
+def _raise_if_diverged(record: Record | None) -> None:
+    if record is not None and record.status is Status.DIVERGED and record.error is not None:
+        raise Diverged(record.error.message)
 
 
 def _write_config(path: Path, config: RunConfig) -> None:

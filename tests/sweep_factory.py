@@ -109,7 +109,10 @@ def _write(
     seed, sigma = cell.config["seed"], cell.config["noise.sigma"] or 0.0
     telemetry = {level: LevelTelemetry(300, 2.0, 2.0 * sigma) for level in ("p2", "p3")} if sigma else {}
     log = str(paths.run(cell.run_id).log)
-    error = Failure("exception", "RuntimeError: it broke", "Look.", log) if status is Status.FAILED else None
+    error = {
+        Status.FAILED: Failure("exception", "RuntimeError: it broke", "Look.", log),
+        Status.DIVERGED: Failure("diverged", "The training diverged at iteration 3 of 300: NaN", "Lower it.", log),
+    }.get(status)
     is_done = status is Status.COMPLETED
     common: dict[str, Any] = {"status": status, "seed": seed, "error": error, "environment": ENVIRONMENT}
     ap = score(cell.config)

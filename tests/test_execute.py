@@ -86,16 +86,21 @@ def test_a_model_in_memory_and_one_from_disk_score_the_same(run, sweep):
     assert run("noise.sigma=0.5").metrics == first.metrics
 
 
-def test_a_failure_is_recorded_with_its_kind_and_advice_then_raised(run, sweep):
+def test_a_training_that_diverges_is_recorded_so_for_each_of_its_runs_and_never_repeated(run, sweep, monkeypatch):
+    breaking = ("noise.sigma=0.1", "schedule.lr=1e20", "sweep.checkpoint_period=1")
     with pytest.raises(Diverged):
-        run("noise.sigma=0", "schedule.lr=1e20")
-    (run_folder,) = (sweep.folder / "runs").iterdir()
-    record = read_record(sweep.run(run_folder.name).record, RunRecord)
-    training = training_of(sweep, record)
-    for failed in (record, training):
-        assert failed.status is Status.FAILED
-        assert failed.error.kind == "diverged"
-        assert failed.error.advice == "Lower schedule.lr or noise.sigma."
+        run(*breaking)
+    monkeypatch.setattr("ablation.execute.Training", None)  # nothing trains any more
+    for when in ("train", "always"):
+        with pytest.raises(Diverged, match="The training diverged at iteration"):
+            run(*breaking, f"noise.when={when}")
+    records = [read_record(path, RunRecord) for path in sweep.folder.glob("runs/*/record.json")]
+    assert len(records) == 2
+    for ended in (*records, training_of(sweep, records[0])):
+        assert ended.status is Status.DIVERGED
+        assert ended.error.kind == "diverged"
+        assert ended.error.advice.startswith("Lower schedule.lr or noise.sigma")
+    assert not sweep.training(records[0].training_id).checkpoint.exists()
 
 
 @pytest.mark.parametrize("name", [".reserve", "save_weights", "write_pictures", "write_resamples"])

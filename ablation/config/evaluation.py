@@ -95,6 +95,7 @@ class EvaluationConfig(Group):
     """Metrics, noise grid and corruptions of the evaluation."""
 
     primary_metric: Metric
+    diverged: Literal["survivors", "zero"]
     batch_size: Annotated[int, Field(ge=1)]
     loss_period: Annotated[int, Field(ge=1)] | None
     noise_grid: NoiseGridConfig

@@ -27,6 +27,8 @@ from ablation.records.failure import REPEAT, RESUME, Failure
 
 logger = logging.getLogger(__name__)
 
+# Kinds that are neither retried nor counted by a limit: a training that diverged would do so again.
+_NO_FAILURES = ("interrupted", "busy", "diverged")
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 
@@ -203,7 +205,7 @@ class _Pool:
         worker.connection.close()
         kind, payload = worker.outcome or ("failure", _describe_death(worker, self._limits, self._signals > 0))
         result, failure = (payload, None) if kind == "result" else (None, payload)
-        is_failed = failure is not None and failure.kind not in ("interrupted", "busy")
+        is_failed = failure is not None and failure.kind not in _NO_FAILURES
         if failure and is_failed and worker.attempt < self._limits.retries and not self._is_stopping():
             logger.warning("%s failed (%s); trying again.", worker.task.name, failure.message)
             self._waiting.append((index, worker.task, worker.attempt + 1))

@@ -32,7 +32,7 @@ class Failure:
 _ADVICE = {
     "out-of-memory": "Lower schedule.batch_size or run fewer at a time, and repeat the command.",
     "out-of-space": "Free some disk space and repeat the command.",
-    "diverged": "Lower schedule.lr or noise.sigma.",
+    "diverged": "Lower schedule.lr or noise.sigma; repeating the command does not train it again.",
     "interrupted": RESUME,
     "exception": f"The log holds the traceback. {REPEAT}",
 }

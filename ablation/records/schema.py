@@ -20,8 +20,19 @@ class Status(str, Enum):
     PLANNED = "planned"
     RUNNING = "running"
     COMPLETED = "completed"
+    DIVERGED = "diverged"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
+
+    @property
+    def is_final(self) -> bool:
+        """True if repeating the command leaves it as it is: a training that diverged would diverge again."""
+        return self in (Status.COMPLETED, Status.DIVERGED)
+
+    @classmethod
+    def after(cls, failure: Failure) -> Status:
+        """Return the state of a stage that ended for this reason."""
+        return {"interrupted": cls.INTERRUPTED, "diverged": cls.DIVERGED}.get(failure.kind, cls.FAILED)
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class Record:
     Attributes:
         status: state when the record was written.
         seed: seed of the training.
-        error: the reason of a failure; a failed record has one, a completed record has none.
+        error: why there is no result; a failed or diverged record has one, a completed record has none.
         started: start of the last attempt, in seconds since the epoch.
         finished: end of the last attempt, in seconds since the epoch.
         seconds: duration; of a training summed over all resumptions.
@@ -77,8 +88,8 @@ class Record:
     schema_version: int = SCHEMA_VERSION
 
     def __post_init__(self) -> None:
-        if self.status is Status.FAILED and self.error is None:
-            raise RecordError("A failed record needs an error.")
+        if self.status in (Status.FAILED, Status.DIVERGED) and self.error is None:
+            raise RecordError(f"A {self.status.value} record needs an error.")
         if self.status is Status.COMPLETED and self.error is not None:
             raise RecordError("A completed record cannot hold an error.")
 

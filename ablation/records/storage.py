@@ -67,10 +67,10 @@ def try_read_record(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
         return None
 
 
-def is_completed(path: Path, kind: type[Record]) -> bool:
-    """Return True if there is a readable record of that kind and it is completed."""
+def read_status(path: Path, kind: type[Record]) -> Status:
+    """Return the status in a record of that kind; planned if the file does not exist or cannot be read."""
     record = try_read_record(path, kind)
-    return record is not None and record.status is Status.COMPLETED
+    return Status.PLANNED if record is None else record.status
 
 
 def set_aside(path: Path, reason: object) -> None:

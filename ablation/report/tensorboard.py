@@ -37,8 +37,12 @@ from ablation.report.statistics.findings import shown_factors
 FILE = "events.out.tfevents.0.ablation"
 LOSSES = ("total_loss", "validation/total_loss")
 
-_ENDED = (Status.COMPLETED, Status.FAILED, Status.INTERRUPTED)
-_STATUSES = {Status.COMPLETED: api_pb2.STATUS_SUCCESS, Status.FAILED: api_pb2.STATUS_FAILURE}
+_ENDED = (Status.COMPLETED, Status.DIVERGED, Status.FAILED, Status.INTERRUPTED)
+_STATUSES = {  # TensorBoard has no word for a training that diverged
+    Status.COMPLETED: api_pb2.STATUS_SUCCESS,
+    Status.DIVERGED: api_pb2.STATUS_FAILURE,
+    Status.FAILED: api_pb2.STATUS_FAILURE,
+}
 _MOST_CHECKBOXES = 12  # TensorBoard filters by a checkbox for each value; more numbers than these become an interval
 
 Hyperparameters = dict[str, str | float]

@@ -32,14 +32,15 @@ def show_progress(total: int) -> Iterator[PoolCallback]:
 class _Display(PoolCallback):
     def __init__(self, console: Console, total: int) -> None:
         self._console, self._total = console, total
-        self._done = self._failed = self._interrupted = 0
+        self._done = self._diverged = self._failed = self._interrupted = 0
         self._start = time.monotonic()
 
     def on_end(self, result: TaskResult) -> None:
         kind = result.failure.kind if result.failure else None
         self._done += kind is None
         self._interrupted += kind == "interrupted"
-        self._failed += kind not in (None, "interrupted")
+        self._diverged += kind == "diverged"
+        self._failed += kind not in (None, "interrupted", "diverged")
 
     def on_stop(self, is_killing: bool) -> None:
         self._print(_KILLED if is_killing else _STOPPING)
@@ -48,9 +49,10 @@ class _Display(PoolCallback):
         self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
     def _summary(self) -> str:
-        ended = self._done + self._failed
+        ended = self._done + self._diverged + self._failed
         seconds, left = time.monotonic() - self._start, self._total - ended
-        counts = f"{self._done} done, {self._failed} failed, {left} left"
+        diverged = f"{self._diverged} diverged, " if self._diverged else ""
+        counts = f"{self._done} done, {diverged}{self._failed} failed, {left} left"
         if self._interrupted:
             return f"{counts} for when the command is repeated"
         return f"{counts}, about {format_duration(seconds / ended * left)} to go" if ended and left else counts

@@ -1,4 +1,4 @@
-"""Plan a sweep: the distinct runs and trainings that its cells need, and which of them are completed."""
+"""Plan a sweep: the distinct runs and trainings that its cells need, and which of them are done."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ablation.records.cells import Cell
 from ablation.records.errors import AblationError, ConfigError
 from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
-from ablation.records.storage import is_completed, try_read_record
+from ablation.records.storage import read_status, try_read_record
 from ablation.sweep.identity import identify
 
 
@@ -102,26 +102,26 @@ class Plan:
 
     @cached_property
     def to_do(self) -> list[PlannedCell]:
-        """The distinct runs that are not completed, in the order requested."""
-        return [planned for run_id, planned in self.runs.items() if run_id not in self.completed_runs]
+        """The distinct runs that are not done, in the order requested."""
+        return [planned for run_id, planned in self.runs.items() if run_id not in self.finished_runs]
 
     @cached_property
-    def completed_runs(self) -> frozenset[str]:
-        """Ids of the completed runs."""
-        return frozenset(r for r in self.runs if is_completed(self.paths.run(r).record, RunRecord))
+    def finished_runs(self) -> Mapping[str, Status]:
+        """The runs that are done, by id: completed or diverged."""
+        statuses = {run_id: read_status(self.paths.run(run_id).record, RunRecord) for run_id in self.runs}
+        return {run_id: status for run_id, status in statuses.items() if status.is_final}
 
     @cached_property
-    def completed_trainings(self) -> frozenset[str]:
-        """Ids of the trainings whose record is completed and whose weights exist."""
-        folders = {training_id: self.paths.training(training_id) for training_id in self.trainings}
-        done = (t for t, folder in folders.items() if is_completed(folder.record, TrainingRecord))
-        return frozenset(t for t in done if folders[t].weights.exists())
+    def finished_trainings(self) -> frozenset[str]:
+        """Ids of the trainings that are done: completed, with weights that exist, or diverged."""
+        return frozenset(t for t in self.trainings if _is_finished(self.paths.training(t)))
 
     @property
     def without_validation(self) -> list[str]:
         """Ids of completed trainings that logged no validation losses, although cells ask for them."""
         asked = dict.fromkeys(p.cell.training_id for p in self.cells if p.config.evaluation.loss_period)
-        return [t for t in asked if t in self.completed_trainings and not _has_validation(self.paths.training(t))]
+        trained = [t for t in asked if t in self.finished_trainings and self.paths.training(t).weights.exists()]
+        return [t for t in trained if not _has_validation(self.paths.training(t))]
 
     @property
     def trainings(self) -> frozenset[str]:
@@ -137,21 +137,22 @@ class Plan:
         first, second = {}, []
         for planned in self.to_do:
             training_id = planned.cell.training_id
-            if training_id in self.completed_trainings or training_id in first:
+            if training_id in self.finished_trainings or training_id in first:
                 second.append(planned)
             else:
                 first[training_id] = planned
         return list(first.values()), second
 
     def describe(self, workers: int = 1) -> str:
-        """Describe the plan in one line: "12 runs, 6 trainings (3 done), 4 done, about 9 min"."""
+        """Describe the plan in one line: "12 runs, 6 trainings (3 done), 4 done (1 diverged), about 9 min"."""
         parts = [_count(len(self.cells), "run"), _count(len(self.trainings), "training")]
         if shared := len(self.cells) - len(self.runs):
             parts[0] += f" ({shared} sharing another one's result)"
-        if self.to_do and self.completed_trainings:
-            parts[1] += f" ({len(self.completed_trainings)} done)"
-        if self.completed_runs:
-            parts.append(f"{len(self.completed_runs)} done")
+        if self.to_do and self.finished_trainings:
+            parts[1] += f" ({len(self.finished_trainings)} done)"
+        if self.finished_runs:
+            diverged = list(self.finished_runs.values()).count(Status.DIVERGED)
+            parts.append(f"{len(self.finished_runs)} done" + (f" ({diverged} diverged)" if diverged else ""))
         if self.invalid:
             parts.append(f"{len(self.invalid)} invalid")
         parts.append(self._estimate(workers) if self.to_do else "nothing to do")
@@ -160,12 +161,13 @@ class Plan:
     def _estimate(self, workers: int) -> str:
         # Without a completed training of this command, those of earlier commands show how long one takes.
         earlier = (record.parent.name for record in self.paths.folder.glob("trainings/*/training.json"))
-        folders = [self.paths.training(name) for name in self.completed_trainings or earlier]
+        folders = [self.paths.training(name) for name in self.finished_trainings or earlier]
         trained = {f.folder.name: r for f in folders if (r := try_read_record(f.record, TrainingRecord))}
-        runs = (try_read_record(self.paths.run(run_id).record, RunRecord) for run_id in self.completed_runs)
+        completed = (run_id for run_id, status in self.finished_runs.items() if status is Status.COMPLETED)
+        runs = (try_read_record(self.paths.run(run_id).record, RunRecord) for run_id in completed)
         trainings = [r.seconds for r in trained.values() if r.seconds and r.status is Status.COMPLETED]
         evaluations = [_evaluation_seconds(run, trained.get(run.training_id)) for run in runs if run]
-        left = len(self.trainings) - len(self.completed_trainings)
+        left = len(self.trainings) - len(self.finished_trainings)
         if (left and not trainings) or not (trainings or evaluations):
             return "time unknown until one training is done"
         seconds = statistics.median(trainings) * left if left else 0.0
@@ -179,6 +181,11 @@ def _has_validation(training: TrainingPaths) -> bool:
     if training.best.exists() or not training.metrics.exists():
         return training.best.exists()
     return '"validation/' in training.metrics.read_text(encoding="utf-8", errors="replace")
+
+
+def _is_finished(training: TrainingPaths) -> bool:
+    status = read_status(training.record, TrainingRecord)
+    return status is Status.DIVERGED or (status is Status.COMPLETED and training.weights.exists())
 
 
 def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> float:

@@ -21,7 +21,7 @@ from ablation.records.errors import AblationError
 from ablation.records.failure import Failure
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import is_completed, read_record, try_read_record, write_record
+from ablation.records.storage import read_record, read_status, try_read_record, write_record
 from ablation.sweep.check_models import check_models
 from ablation.sweep.deciding_code import changed_code
 from ablation.sweep.plan import Plan, PlannedCell, RequestedCell, make_plan
@@ -128,11 +128,11 @@ def _environments(paths: SweepPaths, cells: Iterable[Cell]) -> Iterator[Mapping[
     """Yield the environments of the results that a report would show and of the checkpoints that would be resumed."""
     for run_id in {cell.run_id for cell in cells}:
         run = try_read_record(paths.run(run_id).record, RunRecord)
-        if run is not None and run.status is Status.COMPLETED:
+        if run is not None and run.status.is_final:
             yield run.environment
     for folder in {paths.training(cell.training_id) for cell in cells}:
         training = try_read_record(folder.record, TrainingRecord)
-        if training is not None and (training.status is Status.COMPLETED or folder.checkpoint.exists()):
+        if training is not None and (training.status.is_final or folder.checkpoint.exists()):
             yield training.environment
 
 
@@ -142,10 +142,11 @@ def _append_history(plan: Plan, arguments: Sequence[str]) -> None:
     try:
         paths.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(paths.lock):
-            # A report has one primary metric, that of the last command, also for the cells of earlier commands.
-            metric = {"evaluation.primary_metric": plan.cells[0].config.evaluation.primary_metric}
+            # In these a report follows the last command, also for the cells of earlier commands.
+            evaluation = plan.cells[0].config.evaluation
+            settings = {f"evaluation.{key}": getattr(evaluation, key) for key in ("primary_metric", "diverged")}
             earlier = read_cells(paths.cells)
-            cells = {_cell_key(cell): replace(cell, config={**cell.config, **metric}) for cell in earlier}
+            cells = {_cell_key(cell): replace(cell, config={**cell.config, **settings}) for cell in earlier}
             cells |= {_cell_key(planned.cell): planned.cell for planned in plan.cells}
             write_cells(paths.cells, list(cells.values()))
             entry = {
@@ -172,21 +173,26 @@ def _run_waves(plan: Plan, launch: Launch, console: Console) -> None:
     failures = _run_until_done(plan.paths, first_wave, launch, console)
     if _is_interrupted(failures):
         return
-    # If a training failed, mark every run that shares it as failed instead of retrying it per run.
-    failed_trainings = {
-        planned.cell.training_id: replace(failure, message=f"Its training failed: {failure.message}")
-        for planned, failure in failures
-        if not is_completed(plan.paths.training(planned.cell.training_id).record, TrainingRecord)
-    }
+    # If a training failed or diverged, so did every run that shares it, and none of them tries it once more.
+    failed = {planned.cell.training_id: failure for planned, failure in failures}
     left = []
     for planned in second_wave:
-        if failure := failed_trainings.get(planned.cell.training_id):
+        training_id = planned.cell.training_id
+        if failure := _why_untrained(plan.paths.training(training_id), failed.get(training_id)):
             _record_lost_run(plan.paths, planned, failure)
         else:
             left.append(planned)
     if first_wave and left:
         console.print(f"{len(left)} evaluations of completed trainings are left.")
     _run_until_done(plan.paths, left, launch, console)
+
+
+def _why_untrained(training: TrainingPaths, failure: Failure | None) -> Failure | None:
+    """Return why a training has no weights: it diverged, now or earlier, or the run that was to train it failed."""
+    record = try_read_record(training.record, TrainingRecord)
+    if record is not None and record.status.is_final:
+        return record.error  # None if it is completed
+    return replace(failure, message=f"Its training failed: {failure.message}") if failure is not None else None
 
 
 def _run_until_done(paths: SweepPaths, left: Sequence[PlannedCell], launch: Launch, console: Console) -> _Failures:
@@ -219,13 +225,13 @@ def _wait_for_locks(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[Plan
         for lock in (paths.training(planned.cell.training_id).lock, paths.run(planned.cell.run_id).lock):
             with FileLock(lock, poll_interval=1.0):
                 pass
-    return [planned for planned in busy if not is_completed(paths.run(planned.cell.run_id).record, RunRecord)]
+    return [planned for planned in busy if not read_status(paths.run(planned.cell.run_id).record, RunRecord).is_final]
 
 
 def _record_lost_run(paths: SweepPaths, planned: PlannedCell, failure: Failure | None) -> None:
     """Write the records that a process could not write because it died."""
     failure = failure or Failure("exit", "The process ended without a record.", "Repeat the command.")
-    status = Status.INTERRUPTED if failure.kind == "interrupted" else Status.FAILED
+    status = Status.after(failure)
     seed, run_id, training_id = planned.config.seed, planned.cell.run_id, planned.cell.training_id
     run = RunRecord(status, seed, failure, run_id=run_id, training_id=training_id)
     _record_end(paths.run(run_id), run)
@@ -240,7 +246,7 @@ def _record_end(paths: RunPaths | TrainingPaths, end: Record) -> None:
         start = try_read_record(paths.record, type(end))
         if start is None:
             write_record(paths.record, end)
-        elif start.status is Status.RUNNING:
+        elif start.status is Status.RUNNING or (end.status.is_final and not start.status.is_final):
             write_record(paths.record, replace(start, status=end.status, error=end.error, finished=time.time()))
 
 
@@ -254,7 +260,7 @@ def _write_report(plan: Plan, console: Console) -> None:
     console.print(f"Report:      {index}")
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
     records = [read_record(plan.paths.run(run_id).record, RunRecord) for run_id in plan.runs]
-    failed = [r for r in records if r is not None and r.status is not Status.COMPLETED]
+    failed = [r for r in records if r is not None and not r.status.is_final]
     if failed or plan.invalid:
         lines = [f"{r.run_id}: {r.error.message if r.error else r.status.value}" for r in failed]
         lines += map(str, plan.invalid)

@@ -72,7 +72,7 @@ class AblationSweeper(BasicSweeper):
         from ablation.records.failure import Failure
         from ablation.records.paths import SweepPaths
         from ablation.records.schema import RunRecord
-        from ablation.records.storage import is_completed
+        from ablation.records.storage import read_status
 
         assert self.launcher is not None and self.config is not None
         folder = str(Path(str(self.config.sweep.root)) / sweep_name)
@@ -87,7 +87,7 @@ class AblationSweeper(BasicSweeper):
             # If a process dies, joblib, submitit and Ray raise instead of returning; the records show what is done.
             lost = Failure("exception", f"{type(error).__name__}: {error}".splitlines()[0], log=folder)
             records = (SweepPaths(Path(folder)).run(p.cell.run_id).record for p in planned)
-            return [None if is_completed(record, RunRecord) else lost for record in records]
+            return [None if read_status(record, RunRecord).is_final else lost for record in records]
         errors = [r._return_value if r.status.name == "FAILED" else None for r in results]
         return [
             None if e is None else getattr(e, "failure", Failure("exception", f"{type(e).__name__}: {e}"))

@@ -121,6 +121,7 @@ def test_a_configuration_cannot_be_changed(compose):
             "evaluation.primary_metric must be bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl "
             "(for example segm/AP), or sem_seg/mIoU, got 'AP'.",
         ),
+        ("evaluation.diverged", "drop", "evaluation.diverged must be 'survivors' or 'zero', got 'drop'."),
         ("evaluation.batch_size", 0, "evaluation.batch_size must be >= 1, got 0."),
         (
             "sweep.name",

@@ -15,6 +15,7 @@ from ablation.processes import progress
 from ablation.processes.launch import Limits, PoolCallback, call, launch
 from ablation.processes.progress import Progress
 from ablation.processes.worker import Task
+from ablation.records.errors import Diverged
 
 
 def double(x):
@@ -137,6 +138,16 @@ def test_retries_try_again_and_stop_at_success(task, tmp_path):
     assert result.result == 3
     (result,) = launch([task(fail_until, tmp_path / "other", 9)], [{}], Limits(retries=1))
     assert result.failure.message == "ValueError: not yet"
+
+
+def diverge():
+    raise Diverged("It diverged.")
+
+
+def test_a_training_that_diverged_is_neither_tried_again_nor_counted_as_a_failure(task):
+    limits = Limits(retries=5, max_failures=1)
+    results = launch([task(diverge), task(double, 1)], [{}], limits)
+    assert kinds(results) == ["diverged", "done"]
 
 
 def test_after_max_failures_nothing_more_is_started(task):

@@ -32,10 +32,14 @@ RUN = RunRecord(
     metrics={"bbox/AP": 12.5, "bbox/APl": None},
     flags=("a remark",),
 )
+DIVERGED = TrainingRecord(Status.DIVERGED, seed=0, error=Failure("diverged", "It diverged at iteration 3 of 6."))
 FAILED = TrainingRecord(Status.FAILED, seed=0, error=Failure("signal", "Died of SIGSEGV.", "Look.", "/log"))
 
 
-@pytest.mark.parametrize("record", [RUN, FAILED, TrainingRecord(Status.RUNNING, 1, training_id="t", losses={"l": 0.5})])
+RUNNING = TrainingRecord(Status.RUNNING, 1, training_id="t", losses={"l": 0.5})
+
+
+@pytest.mark.parametrize("record", [RUN, DIVERGED, FAILED, RUNNING])
 def test_what_is_written_is_read_again(tmp_path, record):
     write_record(tmp_path / "record.json", record)
     assert read_record(tmp_path / "record.json", type(record)) == record

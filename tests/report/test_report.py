@@ -260,6 +260,65 @@ def test_failed_and_missing_cells_are_listed_with_the_reason(tmp_path):
     assert "planned" in text
 
 
+def breaking(*lost):
+    """Let the training of these pairs of sigma and seed diverge."""
+    return lambda c: Status.DIVERGED if (c["noise.sigma"], c["seed"]) in lost else Status.COMPLETED
+
+
+EIGHT = {"noise.sigma": [0, 0.5, 2.0], "seed": range(8)}
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_diverged_seed_is_named_wherever_the_difference_of_the_others_stands(tmp_path):
+    status = breaking((2.0, 0), (2.0, 1), (2.0, 2))
+    paths = make_sweep(tmp_path / "s", EIGHT, score=falling, status=status, is_full=True)
+    text = report_text(paths.folder).replace("\\", "")
+    answer = answer_of(paths.folder)
+    assert answer.startswith("Feature noise lowers segm/AP: an effect is claimed for 1 of 1 cell (")
+    assert "noise.sigma=2: diverged 3 of 8; the 5 others differ by -9.0 points, from which nothing" in answer
+    assert "Preliminary" not in answer
+    assert re.search(r"\| 2 \| 5 of 8 \| [\d.]+ \| [\d.]+ \| -9.0 \(diverged 3 of 8\) \| \[.*\] \| \| \| \| \|", text)
+    assert "diverged: numbers are those of the other seeds, and nothing is claimed from them." in text
+    assert "Cross at the lower edge: a seed whose training diverged" in text
+    assert "| sigma 2, diverged 3 of 8 |" in text.split("## Robustness")[1]
+    listed = text.split("## Diverged runs")[1].split("## Failed")[0]
+    assert listed.count("| diverged | The training diverged at iteration 3 of 300: NaN | Lower it. |") == 3
+    assert "None: every requested cell has a result." in text
+    console = Console(width=80, record=True)
+    console.print(build_summary(Findings.of(load_sweep(paths.folder))))
+    shown = console.export_text()
+    assert "21 of 24 cells completed, 3 diverged" in shown
+    assert "(diverged 3 of 8)" in shown
+
+
+def test_a_baseline_that_diverged_is_named_and_nothing_is_claimed(tmp_path):
+    paths = make_sweep(tmp_path / "s", EIGHT, score=falling, status=breaking((0, 1)))
+    answer = answer_of(paths.folder)
+    assert answer.startswith("segm/AP: nothing is claimed, because in every cell with noise")
+    assert "noise.sigma=0: diverged 1 of 8." in answer
+    assert "noise.sigma=2: baseline diverged 1 of 8; the 7 others differ by" in answer
+    rows = {row[0]: row for row in build_results_table(Findings.of(load_sweep(paths.folder))).rows}
+    assert rows["0"][4] == "baseline (diverged 1 of 8)"
+    assert rows["2"][4].endswith("(baseline diverged 1 of 8)")
+
+
+def test_seeds_that_score_zero_are_tested_and_the_report_says_so(tmp_path):
+    base = {"evaluation.diverged": "zero"}
+    paths = make_sweep(tmp_path / "s", EIGHT, score=falling, status=breaking((2.0, 0)), base=base)
+    answer = answer_of(paths.folder)
+    assert "an effect is claimed for 2 of 2 cells and 1 of 1 trend" in answer
+    assert answer.endswith("noise.sigma=2: diverged 1 of 8, scored 0.")
+    text = report_text(paths.folder)
+    assert "(diverged 1 of 8, scored 0)" in text
+    assert "score 0 (evaluation.diverged=zero)" in text
+
+
+def test_a_sweep_in_which_everything_diverged_has_no_answer_and_is_not_unfinished(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, status=lambda _: Status.DIVERGED)
+    assert answer_of(paths.folder) == "No answer: no cell has a result (0 of 6 cells completed, 6 diverged)."
+    assert "Diverged runs" in report_text(paths.folder)
+
+
 @pytest.mark.parametrize(
     "grid",
     [

@@ -71,6 +71,16 @@ class Board:
         return json.loads(CustomScalarsPlugin(self._tensorboard).layout_impl(self._request, ""))
 
 
+def test_a_diverged_run_is_a_row_without_metrics(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5]}, status=lambda c: (
+        Status.DIVERGED if c["noise.sigma"] else Status.COMPLETED))  # fmt: skip
+    sweep = load_sweep(paths.folder)
+    write(sweep)
+    row = Board(paths.folder).rows()[sweep.diverged[0].run_id]
+    assert {session.status for session in row.sessions} == {api_pb2.STATUS_FAILURE}
+    assert [v.name.tag for v in row.metric_values] == []
+
+
 def test_a_run_is_one_row_with_its_factors_its_metrics_and_the_last_loss_of_its_training(sweep):
     write(load_sweep(sweep.folder))
     rows = Board(sweep.folder).rows()

@@ -42,6 +42,15 @@ def test_what_was_interrupted_has_not_failed_and_is_left(tmp_path):
     assert "1 done, 0 failed, 2 left for when the command is repeated" in " ".join(printed(table).split())
 
 
+def test_what_diverged_is_counted_by_its_name(tmp_path):
+    table = _LiveTable(Live(console=Console(file=io.StringIO())), total=2)
+    failure = Failure("diverged", "The training diverged at iteration 3 of 6.")
+    result = TaskResult(Task("one", print, (), tmp_path / "log.txt"), failure=failure, seconds=3.0)
+    table.on_end(result)
+    assert "0 done, 1 diverged, 0 failed, 1 left" in printed(table)
+    assert _format_result(result).startswith("one: diverged after 3 s: The training diverged at iteration 3 of 6.")
+
+
 def test_a_line_of_a_log_says_the_same():
     assert _format_progress(HALFWAY) == "train 20/40, 2.50/s, loss 1.250, 1 min 35 s left"
     assert _format_progress(Progress("evaluate", 0, 5)) == "evaluate 0/5"

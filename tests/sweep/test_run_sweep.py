@@ -78,14 +78,68 @@ def test_what_is_interrupted_starts_no_second_wave(swept, paths, message):
 
 
 def test_a_failed_training_is_not_tried_once_more_for_each_run_that_shares_it(swept, paths):
-    diverged = Failure("diverged", "It diverged.", log="log.txt")
-    calls = swept("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: diverged)
+    broken = Failure("exception", "It broke.", log="log.txt")
+    calls = swept("noise.sigma=0.1", "noise.when=train,always", fail=lambda _: broken)
     assert len(calls[0]) == 1
     assert calls[1].startswith("2 of 2 runs have no result")
     records = [read_record(path, RunRecord) for path in paths.folder.glob("runs/*/record.json")]
-    assert sorted(r.error.message for r in records) == ["It diverged.", "Its training failed: It diverged."]
+    assert sorted(r.error.message for r in records) == ["It broke.", "Its training failed: It broke."]
     assert {r.error.log for r in records} == {"log.txt"}
     assert len(swept("noise.sigma=0.1", "noise.when=train,always")) == 2  # the next command tries again
+
+
+@pytest.fixture
+def diverging(paths):
+    """Let the training of a run diverge, as `execute` does."""
+
+    def diverge(one):
+        failure = Failure("diverged", "It diverged.", "Lower it.", "log.txt")
+        ids = {"run_id": one.cell.run_id, "training_id": one.cell.training_id}
+        common = {"status": Status.DIVERGED, "seed": one.config.seed, "error": failure}
+        training = TrainingRecord(**common, training_id=one.cell.training_id)
+        write_record(paths.training(one.cell.training_id).record, training)
+        write_record(paths.run(one.cell.run_id).record, RunRecord(**common, **ids))
+        return failure
+
+    return diverge
+
+
+def test_a_diverged_training_is_a_result_of_all_runs_that_share_it(swept, paths, diverging):
+    grid = ("noise.sigma=0.1", "noise.when=train,always")
+    (launched,) = swept(*grid, fail=diverging)  # no second wave, no list of failures
+    assert len(launched) == 1
+    records = [read_record(path, RunRecord) for path in paths.folder.glob("runs/*/record.json")]
+    assert [(r.status, r.error.message, r.metrics) for r in records] == [(Status.DIVERGED, "It diverged.", {})] * 2
+    assert swept(*grid) == []
+    assert swept(*grid, "evaluation.noise_grid.sigmas=[0.5]") == []  # other runs of the same training
+    assert len(list(paths.folder.glob("runs/*/record.json"))) == 4
+
+
+def test_the_plan_counts_what_diverged_as_done_and_names_it(swept, diverging, capsys):
+    swept("noise.sigma=0,0.1", fail=lambda one: diverging(one) if one.config.noise.sigma else None)
+    assert "micro-shapes: 1 of 2 cells completed, 1 diverged" in " ".join(capsys.readouterr().out.split())
+    assert swept("noise.sigma=0,0.1") == []
+    out = capsys.readouterr().out
+    assert "2 runs, 2 trainings, 2 done (1 diverged), nothing to do" in out
+    assert "diverged 1 of 1" in out
+
+
+def test_a_divergence_that_is_recorded_as_a_failure_is_tried_once_more(swept, paths, diverging):
+    swept("noise.sigma=0.1", "noise.when=train,always", fail=diverging)
+    for path in (*paths.folder.glob("runs/*/record.json"), *paths.folder.glob("trainings/*/training.json")):
+        path.write_text(path.read_text().replace('"status": "diverged"', '"status": "failed"'))
+    (launched,) = swept("noise.sigma=0.1", "noise.when=train,always", fail=diverging)
+    assert len(launched) == 1
+    assert swept("noise.sigma=0.1", "noise.when=train,always") == []
+
+
+def test_another_rule_for_diverged_seeds_needs_no_training_and_holds_for_all_cells(swept, paths, diverging):
+    swept("noise.sigma=0,0.1", "seed=0,1", fail=lambda one: diverging(one) if one.config.noise.sigma else None)
+    assert swept("noise.sigma=0", "evaluation.diverged=zero") == []
+    cells = read_cells(paths.cells)
+    assert len(cells) == 4
+    assert {cell.config["evaluation.diverged"] for cell in cells} == {"zero"}
+    assert "diverged 2 of 2, scored 0" in (paths.report / "report.md").read_text()
 
 
 def test_a_failed_evaluation_stops_no_other_run_of_its_training(swept, paths):

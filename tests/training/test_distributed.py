@@ -97,6 +97,14 @@ def test_a_run_on_two_ranks_leaves_the_records_of_any_run(compose, micro, tmp_pa
 
 
 @pytest.mark.slow
+def test_a_training_that_diverges_on_two_ranks_is_recorded_as_diverged(compose, micro, tmp_path):
+    with pytest.raises(RunError, match="diverged at iteration"):
+        execute(compose(*micro, *TWO, f"sweep.root={tmp_path}/sweeps", "schedule.lr=1e30"))
+    (path,) = tmp_path.glob("sweeps/*/trainings/*/training.json")
+    assert read_record(path, TrainingRecord).status is Status.DIVERGED
+
+
+@pytest.mark.slow
 def test_the_settings_of_torch_reach_each_rank(compose, micro, tmp_path):
     config = validate_config(compose(*micro, "sweep.device=cpu", "sweep.determinism=strict", "sweep.threads=2"))
     build_dataset(config.dataset).prepare()

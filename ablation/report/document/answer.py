@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from ablation.report.document.formatting import format_interval, format_p
 from ablation.report.document.tables import family_name, format_progress
-from ablation.report.loading.factors import SIGMA, format_value
+from ablation.report.loading.factors import SIGMA, format_value, is_noise
+from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.estimates import Estimate, TestResults
 from ablation.report.statistics.findings import Findings, shown_factors
 from ablation.report.statistics.paired import least_seeds
@@ -24,9 +25,9 @@ def compose_answer(findings: Findings) -> str:
             "are skipped."
         )
     if not measured:
-        return f"No answer yet: no cell has a result ({format_progress(sweep)})."
-    text = _compare(findings, measured)
-    if len(sweep.completed) == len(sweep.runs):
+        return f"No answer{'' if sweep.is_finished else ' yet'}: no cell has a result ({format_progress(sweep)})."
+    text = " ".join([_compare(findings, measured), *_divergences(findings)])
+    if sweep.is_finished:
         return text
     opening = text if text.startswith(sweep.primary_metric) else text[0].lower() + text[1:]
     return f"Preliminary ({format_progress(sweep)}): {opening}"
@@ -34,16 +35,19 @@ def compose_answer(findings: Findings) -> str:
 
 def _compare(findings: Findings, measured: Sequence[Estimate]) -> str:
     metric, outcome = findings.sweep.primary_metric, findings.outcome
+    noisy = [e for e in measured if not e.is_baseline]
     without_noise = _range([e for e in measured if e.is_baseline])
-    with_noise = _range([e for e in measured if not e.is_baseline])
-    if all(e.is_baseline for e in measured):
+    with_noise = _range([e for e in noisy if not e.is_partial])
+    if not noisy:
         return f"{metric} without noise is {without_noise}. No cell with noise has a result to compare with it."
+    if not outcome.complete and any(e.is_partial for e in noisy):
+        return f"{metric}: nothing is claimed, because in every cell with noise a training or its baseline's diverged."
     if not outcome.compared:
         return (
             f"{metric} with noise is {with_noise}. There is no baseline of the same seed to compare with. Add one to "
             "the sweep: noise.sigma=0, or noise=none if another parameter sets the strength of the noise."
         )
-    if max(e.pairs for e in outcome.compared) == 1:
+    if max(e.pairs for e in outcome.complete) == 1:
         return (
             f"{metric} is {without_noise} without noise and {with_noise} with noise. Each comparison has only one "
             "seed, so no effect is claimed: one seed does not show how much repeated trainings differ, and another "
@@ -94,10 +98,9 @@ def _no_claim(metric: str, outcome: TestResults) -> str:
 
 
 def _largest_difference(findings: Findings) -> str:
-    sweep, compared = findings.sweep, findings.outcome.compared
+    sweep, compared = findings.sweep, findings.outcome.complete
     largest = max(compared, key=lambda e: abs(e.difference or 0.0))
-    values = {SIGMA: largest.sigma, **largest.factors}
-    cell = ", ".join(f"{factor}={format_value(values[factor])}" for factor in shown_factors(sweep))
+    cell = _name(sweep, largest)
     interval = largest.difference_interval
     covered = f"95 % interval {format_interval(interval)} of this cell alone" if interval else "no interval"
     facts = [f"n = {largest.pairs}", covered]
@@ -108,6 +111,27 @@ def _largest_difference(findings: Findings) -> str:
         f"{largest.difference:+.1f} points of {sweep.primary_metric}, at {cell} ({'; '.join(facts)})."
     )
     return f"{text} {interval.caveat}" if interval and interval.caveat else text
+
+
+def _divergences(findings: Findings, most: int = 3) -> list[str]:
+    # Noise types that share a baseline share its sentence.
+    sentences = dict.fromkeys(_divergence(findings.sweep, e) for e in findings.outcome.estimates if e.divergence)
+    more = len(sentences) - most
+    return [*list(sentences)[:most], *([f"The table names {more} more such cells."] if more > 0 else [])]
+
+
+def _divergence(sweep: Sweep, e: Estimate) -> str:
+    text = f"{_name(sweep, e)}: {e.divergence}"
+    if not e.is_partial or e.difference is None:
+        return f"{text}."
+    others = f"{e.pairs} others differ" if e.pairs > 1 else "other one differs"
+    return f"{text}; the {others} by {e.difference:+.1f} points, from which nothing is claimed."
+
+
+def _name(sweep: Sweep, e: Estimate) -> str:
+    values = {SIGMA: e.sigma, **e.factors}
+    factors = [f for f in shown_factors(sweep) if f == SIGMA or not (e.is_baseline and is_noise(f))]
+    return ", ".join(f"{factor}={format_value(values[factor])}" for factor in factors)
 
 
 def _power(outcome: TestResults) -> str:

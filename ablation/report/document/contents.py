@@ -12,13 +12,20 @@ from ablation.report.document.answer import compose_answer
 from ablation.report.document.blocks import Block, Code, FigureBlock, Files, Heading, Listing, Paragraph, ReportDocument
 from ablation.report.document.formatting import TextTable, format_interval, format_score
 from ablation.report.document.tables import build_results_table, build_trend_table, difference_note
-from ablation.report.figures.catalog import FIGURES
+from ablation.report.figures.catalog import FIGURES, FigureSpec
 from ablation.report.loading.factors import SIGMA, format_value
+from ablation.report.loading.index import Problem
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics import summaries
 from ablation.report.statistics.decision import Decision
 from ablation.report.statistics.estimates import Estimate, TestResults, aggregate_estimates
 from ablation.report.statistics.findings import Findings, shown_factors
+
+_SURVIVORS = (
+    "Differences and means of its cell are those of the other seeds, and nothing is claimed from them: neither the "
+    "cell nor the trend of its family is tested. evaluation.diverged=zero lets diverged seeds score 0 instead."
+)
+_SCORED_ZERO = "Seeds whose training diverged score 0 (evaluation.diverged=zero)."
 
 
 def compose_document(findings: Findings, figures: Collection[str], files: Mapping[str, str]) -> ReportDocument:
@@ -34,7 +41,12 @@ def compose_document(findings: Findings, figures: Collection[str], files: Mappin
 
     def figures_of(section: str) -> list[Block]:
         specs = [spec for spec in FIGURES if spec.section == section and spec.name in figures]
-        return [FigureBlock(s.name, s.title.format(metric=metric), s.caption.format(metric=metric)) for s in specs]
+        return [FigureBlock(s.name, s.title.format(metric=metric), caption(s).format(metric=metric)) for s in specs]
+
+    def caption(spec: FigureSpec) -> str:
+        if not sweep.diverged or not spec.divergence:
+            return spec.caption
+        return f"{spec.caption} " + (_SCORED_ZERO if sweep.diverged_rule == "zero" else spec.divergence)
 
     blocks: list[Block] = []
     if metric != sweep.named_metric:
@@ -47,7 +59,7 @@ def compose_document(findings: Findings, figures: Collection[str], files: Mappin
         if drawn := figures_of(section):
             text = text or [Heading(section)]
         blocks += [*text, *drawn]
-    blocks += [*_realised_noise(sweep), *_missing_cells(sweep), *_provenance(sweep, files)]
+    blocks += [*_realised_noise(sweep), *_diverged(sweep), *_missing_cells(sweep), *_provenance(sweep, files)]
     return ReportDocument(sweep.name, compose_answer(findings), blocks)
 
 
@@ -81,6 +93,8 @@ def _all_cells_together(outcome: TestResults) -> list[Block]:
         "probability that a run with noise beats the baseline of its seed. Intervals: stratified bootstrap over seeds, "
         "which all cells share (Agarwal et al., 2021). This is a description, not a test: opposite effects cancel."
     )
+    if len(outcome.complete) < len(outcome.compared):
+        note += " Cells in which a training diverged are left out."
     table = TextTable(["statistic", "value", "95 % interval"], rows, 1)
     return [Heading("All cells together"), table, Paragraph(note)]
 
@@ -117,9 +131,13 @@ def _score_table(scores: pd.DataFrame) -> TextTable:
 def _test_difference_table(differences: Mapping[str, Mapping[str, Estimate]], tests: Sequence[str]) -> TextTable:
     rows = []
     for cell, by_test in differences.items():
-        texts = {t: f"{e.difference:+.1f} {format_interval(e.difference_interval)}" for t, e in by_test.items()}
-        rows.append([cell, *(texts.get(test, "-").rstrip() for test in tests)])
+        rows.append([cell, *(_test_difference(by_test[test]) if test in by_test else "-" for test in tests)])
     return TextTable(["minus the baseline", *(f"test {test}" for test in tests)], rows, 1)
+
+
+def _test_difference(e: Estimate) -> str:
+    label = f"({e.divergence})" if e.divergence else ""
+    return " ".join(filter(None, (f"{e.difference:+.1f}", format_interval(e.difference_interval), label)))
 
 
 def _realised_noise(sweep: Sweep) -> list[Block]:
@@ -144,20 +162,32 @@ def _realised_noise(sweep: Sweep) -> list[Block]:
     return [Heading("Realised noise"), Paragraph(note), table]
 
 
-def _missing_cells(sweep: Sweep) -> list[Block]:
-    factors = list(shown_factors(sweep))
-    blocks: list[Block] = [Heading("Failed and missing cells")]
-    failed = []
-    for problem in sweep.failures:
-        # Cells that share the failed run are one row, with all values of the factors that they differ in.
+def _diverged(sweep: Sweep) -> list[Block]:
+    if not sweep.diverged:
+        return []
+    rule = _SCORED_ZERO if sweep.diverged_rule == "zero" else _SURVIVORS
+    note = f"A training that diverged is a result: repeating the command does not train it again. {rule}"
+    return [Heading("Diverged runs"), Paragraph(note), _problem_table(sweep, sweep.diverged)]
+
+
+def _problem_table(sweep: Sweep, problems: Sequence[Problem]) -> TextTable:
+    factors, rows = shown_factors(sweep), []
+    for problem in problems:
+        # Cells that share the run are one row, with all values of the factors that they differ in.
         cells = sweep.runs[sweep.runs["run_id"] == problem.run_id]
         if "sweep" in cells:
             cells = cells[cells["sweep"] == problem.sweep]
         values = [", ".join(dict.fromkeys(map(format_value, cells[f]))) for f in (*factors, "seed")]
-        failed.append([*values, problem.status, problem.reason, problem.advice, problem.log])
-    if failed:
-        header = [*factors, "seed", "status", "reason", "what to do", "log"]
-        blocks.append(TextTable(header, failed, len(header)))
+        rows.append([*values, problem.status, problem.reason, problem.advice, problem.log])
+    header = [*factors, "seed", "status", "reason", "what to do", "log"]
+    return TextTable(header, rows, len(header))
+
+
+def _missing_cells(sweep: Sweep) -> list[Block]:
+    factors = list(shown_factors(sweep))
+    blocks: list[Block] = [Heading("Failed and missing cells")]
+    if sweep.failures:
+        blocks.append(_problem_table(sweep, sweep.failures))
     unfinished = sweep.runs[sweep.runs["status"].isin(["planned", "running"])]
     if not unfinished.empty:
         header = [*factors, "status", "seeds"]

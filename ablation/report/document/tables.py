@@ -71,8 +71,10 @@ def build_summary(findings: Findings) -> Group:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, title=heading)
     for factor, short in zip(factors, last_parts, strict=True):
         table.add_column(Text(short if last_parts.count(short) == 1 else factor), overflow="fold")
+    is_labelled = any(e.divergence for e in findings.outcome.estimates)  # such differences need a second line
     for name in results.header[results.name_columns : difference + 1]:
-        table.add_column(Text(name), overflow="fold", no_wrap=True, justify="right")
+        no_wrap = not (is_labelled and name == "difference")
+        table.add_column(Text(name), overflow="fold", no_wrap=no_wrap, justify="right")
     for row in results.rows:
         with_interval = " ".join(row[difference : difference + 2]).strip()
         table.add_row(*map(Text, (*row[:difference], with_interval)))
@@ -90,7 +92,20 @@ def difference_note(findings: Findings) -> str:
     if findings.images == 1:
         caveats["With one test image, no interval covers the choice of test images; two are needed."] = None
     text = f"difference: {metric} minus {metric} of the baseline (sigma 0) with the same seed, mean over seeds {kind}"
-    return ". ".join([text, *(c.rstrip(".") for c in caveats)])
+    return ". ".join([text, *(c.rstrip(".") for c in caveats), *_rules_for_diverged(findings)])
+
+
+def _rules_for_diverged(findings: Findings) -> list[str]:
+    estimates = findings.outcome.estimates
+    rules = {
+        "diverged: numbers are those of the other seeds, and nothing is claimed from them": any(
+            e.is_partial for e in estimates
+        ),
+        "scored 0: seeds whose training diverged count as 0 (evaluation.diverged=zero)": any(
+            e.divergence and not e.is_partial for e in estimates
+        ),
+    }
+    return [rule for rule, applies in rules.items() if applies]
 
 
 def family_name(trend: TrendVerdict) -> str:
@@ -101,7 +116,7 @@ def family_name(trend: TrendVerdict) -> str:
 def format_progress(sweep: Sweep) -> str:
     """Return how many cells have a result, and the states of the others."""
     counts = Counter(sweep.runs["status"])
-    rest = [f"{counts[s]} {s}" for s in ("failed", "interrupted", "running", "planned") if counts[s]]
+    rest = [f"{counts[s]} {s}" for s in ("diverged", "failed", "interrupted", "running", "planned") if counts[s]]
     cells = "1 cell" if len(sweep.runs) == 1 else f"{len(sweep.runs)} cells"
     return ", ".join([f"{counts['completed']} of {cells} completed", *rest])
 
@@ -118,11 +133,12 @@ def _count(e: Estimate) -> str:
 
 
 def _difference(e: Estimate) -> str:
+    label = f" ({e.divergence})" if e.divergence else ""
     if not e.n:
-        return "no result"
+        return f"diverged {e.diverged} of {e.asked}" if e.diverged else "no result"
     if e.is_baseline:
-        return "baseline"
-    return "no baseline" if e.difference is None else f"{e.difference:+.1f}"
+        return f"baseline{label}"
+    return f"no baseline{label}" if e.difference is None else f"{e.difference:+.1f}{label}"
 
 
 def _tests(e: Estimate) -> list[str]:

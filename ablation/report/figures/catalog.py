@@ -21,6 +21,7 @@ class FigureSpec:
         title: A few words; {metric} is replaced by the primary metric.
         caption: What is drawn and how to read it; {metric} as above.
         draw: Returns the figure, or None if the records do not contain it.
+        divergence: Added to the caption if trainings diverged and do not score 0; empty if the names of cells say it.
         is_kept: An earlier drawing stays if the figure cannot be drawn, because it shows more than the records.
     """
 
@@ -29,6 +30,7 @@ class FigureSpec:
     title: str
     caption: str
     draw: Callable[[Findings], Figure | None]
+    divergence: str = ""
     is_kept: bool = False
 
 
@@ -42,6 +44,7 @@ FIGURES = (
         "cannot be distinguished from repeated training by eye. Upper axis: SNR = -20 log10 sigma. Cells without a "
         "set sigma appear only in the table.",
         scores.metric_against_sigma,
+        "Cross at the lower edge: a seed whose training diverged; line and bar are those of the other seeds.",
     ),
     FigureSpec(
         "differences",
@@ -50,6 +53,7 @@ FIGURES = (
         "Dot: mean difference from the baseline of the same seed. Upright marks: seeds. Line: 95 % interval of this "
         "cell alone, cut at the edge of the panel. Filled and orange: the joint test claims an effect.",
         differences.differences,
+        "Where trainings diverged, the difference is that of the other seeds, and nothing is claimed from it.",
     ),
     FigureSpec(
         "levels",
@@ -57,6 +61,7 @@ FIGURES = (
         "differences by level and sigma",
         "Mean seed-paired difference in {metric} from the baseline, in points, with noise on this level only.",
         heatmaps.differences_by_level,
+        "Places where a training diverged are empty.",
     ),
     FigureSpec(
         "losses",
@@ -120,6 +125,7 @@ FIGURES = (
         "Mean seed-paired difference in the AP of each class from the baseline, in points. The classes that differ "
         "most are shown, at most twenty. Not tested: among many classes some differ by chance.",
         heatmaps.differences_by_class,
+        "Where trainings diverged, the difference is that of the other seeds.",
     ),
     FigureSpec(
         "cost",

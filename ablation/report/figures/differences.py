@@ -8,6 +8,8 @@ import seaborn.objects as so
 from matplotlib.figure import Figure
 
 from ablation.report.figures.style import BASELINE, KINDS, MAX_ROWS, draw, wrap_label
+from ablation.report.loading.sweep import Sweep
+from ablation.report.statistics.estimates import Estimate
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.summaries import estimate_name
 
@@ -18,7 +20,7 @@ def differences(findings: Findings) -> Figure | None:
     compared = [e for e in findings.outcome.compared if e.difference is not None]
     if not 1 < len(compared) <= MAX_ROWS:
         return None
-    names = [wrap_label(estimate_name(sweep, e)) for e in compared]
+    names = [wrap_label(_name(sweep, e)) for e in compared]
     intervals = [
         (e.difference_interval.low, e.difference_interval.high) if e.difference_interval else (None, None)
         for e in compared
@@ -45,6 +47,11 @@ def differences(findings: Findings) -> Figure | None:
     figure = draw(plot, (6.4, 0.16 * lines + 0.1 * len(names) + 1.0))
     figure.axes[0].axvline(0, color=BASELINE, linewidth=1, zorder=1)
     return figure
+
+
+def _name(sweep: Sweep, e: Estimate) -> str:
+    lost = f", baseline diverged {e.diverged_baselines} of {e.asked}" if e.diverged_baselines else ""
+    return estimate_name(sweep, e) + lost
 
 
 def _limits(cells: pd.DataFrame, seeds: pd.Series[float]) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ablation.records.schema import Status
 from ablation.report.figures.style import BASELINE, assign_panels, kind_scales, place_legend, small_multiples
 from ablation.report.loading.factors import SIGMA, is_noise
 from ablation.report.statistics.estimates import as_frame, baseline_spread, estimate, is_strength
@@ -41,6 +42,8 @@ def draw_scores(
 ) -> Figure:
     """Draw a metric in percent against sigma: each seed a mark, the mean a line, its interval a bar.
 
+    A seed whose training diverged and that has no score is a cross at the lower edge.
+
     Args:
         runs: one row for each cell, as `Sweep.runs`.
         means: one row for each group of cells, as `as_frame` gives them.
@@ -48,10 +51,13 @@ def draw_scores(
         hue: the factor that colours show.
         factors: those that panels show.
     """
-    runs = assign_panels(runs[runs[metric].notna() & runs[SIGMA].notna()], hue, factors)
+    runs = assign_panels(runs[runs[SIGMA].notna()], hue, factors)
+    diverged = runs[(runs["status"] == Status.DIVERGED.value) & runs[metric].isna()]
+    runs = runs[runs[metric].notna()]
     means = means.astype({"value": float, "value_low": float, "value_high": float})  # all None with one seed
     means = assign_panels(means[means["value"].notna() & means[SIGMA].notna()], hue, factors)
-    sigmas, hues = sorted(set(runs[SIGMA])), list(dict.fromkeys(means["hue"]))
+    sigmas = sorted({*runs[SIGMA], *diverged[SIGMA]})
+    hues = list(dict.fromkeys((*means["hue"], *diverged["hue"])))
     steps = np.diff(sigmas)
     is_uneven = len(steps) > 1 and steps.max() > 4.5 * steps.min()
     unit = min((s for s in sigmas if s > 0), default=1.0)
@@ -65,14 +71,19 @@ def draw_scores(
     # Shift colours at the same sigma side by side, unless so many sigmas leave no room between them.
     step = 0.0 if len(sigmas) > 12 else 0.02 * span / max(1, len(hues) / 3)
     shifts = {value: step * (index - (len(hues) - 1) / 2) for index, value in enumerate(hues)}
-    runs, means = (frame.assign(x=place(frame[SIGMA]) + frame["hue"].map(shifts)) for frame in (runs, means))
+    runs, means, diverged = (
+        frame.assign(x=place(frame[SIGMA]) + frame["hue"].map(shifts).astype(float))
+        for frame in (runs, means, diverged)
+    )
     limits = (float(places.min()) - 0.06 * span, float(places.max()) + 0.06 * span)
     is_shared = hue is None or is_noise(hue)  # sigma 0 is the same baseline for all kinds of noise
     bands = _null_bands(runs, metric, is_shared)
     shared = {"color": None, "marker": None} if is_shared else {}
 
+    low, high = _limits_of_scores(runs[metric], means, bands)
     edges = bands.merge(pd.DataFrame({"x": limits}), how="cross")
-    frame = pd.concat([runs, means, edges], ignore_index=True)
+    crosses = [diverged.assign(edge=low + 0.02 * (high - low))] if len(diverged) else []
+    frame = pd.concat([runs, means, edges, *crosses], ignore_index=True)
     plot = (
         so.Plot(frame, x="x", color="hue", marker="hue")
         .add(so.Band(color=BASELINE, alpha=0.12, edgewidth=0), ymin="low", ymax="high", legend=False, **shared)
@@ -80,9 +91,11 @@ def draw_scores(
         .add(so.Range(linewidth=1, alpha=0.7), ymin="value_low", ymax="value_high", legend=False)
         .add(so.Dot(fill=False, pointsize=5.5, stroke=0.8, alpha=0.75), y=metric, legend=False)
         .scale(**kind_scales(hues))
-        .limit(x=limits, y=_limits_of_scores(runs[metric], means, bands))
+        .limit(x=limits, y=(low, high))
         .label(x=f"{SIGMA} (noise-to-signal ratio)", y=f"{metric} [%]")
     )
+    if crosses:
+        plot = plot.add(so.Dot(marker="x", pointsize=5, stroke=1.2), y="edge", marker=None, legend=False)
     figure = small_multiples(plot, runs)
     for ax in figure.axes:
         _label_sigmas(ax, sigmas, places)

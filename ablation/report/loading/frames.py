@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 import pandas as pd
 
@@ -44,6 +45,13 @@ def corruptions(index: RecordIndex) -> pd.DataFrame:
     ]
     columns = ["run_id", "corruption", "severity", "metric", "value"]
     return pd.DataFrame(rows, columns=columns).astype({"value": float})
+
+
+def with_zeros(scores: pd.DataFrame, run_ids: Collection[str]) -> pd.DataFrame:
+    """Return a frame as `grid` or `corruptions`, in which these runs score 0 under every test of the others."""
+    tests = scores[scores["value"].notna()].drop(columns=["run_id", "value"]).drop_duplicates()
+    zeros = pd.DataFrame({"run_id": list(run_ids)}, dtype=object).merge(tests, how="cross").assign(value=0.0)
+    return pd.concat([scores, zeros], ignore_index=True) if len(zeros) else scores
 
 
 def error_shift(index: RecordIndex) -> pd.DataFrame:

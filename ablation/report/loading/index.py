@@ -67,7 +67,16 @@ class RecordIndex:
 
     @property
     def failures(self) -> tuple[Problem, ...]:
-        """Runs without a result."""
+        """Runs without a result, except those whose training diverged."""
+        return tuple(p for p in self._problems if p.status != Status.DIVERGED.value)
+
+    @property
+    def diverged(self) -> tuple[Problem, ...]:
+        """Runs whose training diverged."""
+        return tuple(p for p in self._problems if p.status == Status.DIVERGED.value)
+
+    @property
+    def _problems(self) -> tuple[Problem, ...]:
         folder = self._paths.folder
         return tuple(
             Problem(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,7 @@ from ablation.report.loading.rerun import rerun_command
 FALLBACKS = ("segm/AP", "bbox/AP")
 
 _FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
+_RATIOS = ("rPFN", "rPC")  # shares of a score; 0 of 0 is undefined
 _PERSONAL = ("pid", "host")  # they say where a run was computed, which changes no result
 
 
@@ -38,6 +39,7 @@ class Sweep:
         folders: Of the sweeps.
         runs: One row per cell, sorted by factors and seed: run_id, training_id, status, seed, noise.sigma, one column
             per factor, one per metric (percent; NaN without a value). Cells that share a run repeat its numbers.
+            A run whose training diverged has the status diverged and no values, or 0 if `diverged_rule` is zero.
         curves: One row per logged number: training_id, iteration (counted from 0), metric, value.
         levels: One row per noised level: phase (train or eval), id (of the training or the run), level, calls, sigma
             (realised), snr_db (dB).
@@ -50,7 +52,9 @@ class Sweep:
         metrics: Columns of runs that are metrics.
         primary_metric: The metric that the report's answer is about.
         named_metric: The one that the configuration names, which differs if no run measured it.
-        failures: Runs that ended without a result.
+        diverged_rule: evaluation.diverged of the last command: survivors or zero.
+        diverged: Runs whose training diverged.
+        failures: Runs that ended without a result for another reason.
         remarks: Notes on results that exist.
         refusals: Cells of the last command that cannot run: their factors, then the reason.
         commands: As typed.
@@ -71,6 +75,8 @@ class Sweep:
     metrics: tuple[str, ...]
     primary_metric: str
     named_metric: str
+    diverged_rule: str
+    diverged: tuple[Problem, ...]
     failures: tuple[Problem, ...]
     remarks: tuple[Problem, ...]
     refusals: tuple[str, ...]
@@ -96,8 +102,19 @@ class Sweep:
 
     @property
     def completed(self) -> pd.DataFrame:
-        """Rows of the runs that have a result."""
+        """Rows of the completed runs."""
         return self.runs[self.runs["status"] == Status.COMPLETED.value]
+
+    @property
+    def scored(self) -> pd.DataFrame:
+        """Rows of the runs that have scores: the completed ones, and diverged ones if they score 0."""
+        statuses = (Status.COMPLETED, Status.DIVERGED) if self.diverged_rule == "zero" else (Status.COMPLETED,)
+        return self.runs[self.runs["status"].isin([status.value for status in statuses])]
+
+    @property
+    def is_finished(self) -> bool:
+        """True if nothing is left to do: every run completed or diverged."""
+        return all(Status(status).is_final for status in self.runs["status"])
 
     def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
         """Return by run_id the metric on resamples of the test images, shape (B,), and the least number of images."""
@@ -109,7 +126,10 @@ class Sweep:
                 if resamples := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
                     found[run_id] = resamples
         images = min((count for _, count in found.values()), default=None)
-        return {run_id: values for run_id, (values, _) in found.items()}, images
+        draws = {run_id: values for run_id, (values, _) in found.items()}
+        if draws and self.diverged_rule == "zero":
+            draws |= dict.fromkeys((run.run_id for run in self.diverged), 0.0 * next(iter(draws.values())))
+        return draws, images
 
     def ap(self, run_id: str, images: Iterable[Any] | None = None, metric: str | None = None) -> float:
         """Return AP, or another metric, of one run on some of its test images.
@@ -156,11 +176,12 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
         raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
     sweeps = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
     factors = tuple(sorted({f for cells in sweeps.values() for f in swept(cells)}, key=precedence))
-    parts = [_load(paths, cells, factors) for paths, cells in sweeps.items()]
+    rule = str(next(iter(sweeps.values()))[0].config.get("evaluation.diverged", "survivors"))
+    parts = [_load(paths, cells, factors, rule) for paths, cells in sweeps.items()]
     return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) -> Sweep:
+def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...], rule: str) -> Sweep:
     index = RecordIndex(paths, cells)
     metrics = tuple(dict.fromkeys(m for run in index.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
@@ -170,19 +191,22 @@ def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...]) ->
         reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
         log = below(str(paths.training(training_id).metrics), paths.folder)
         gaps.append(Problem(index.name, training_id, "", reason, log=log))
+    zeros = [run.run_id for run in index.diverged] if rule == "zero" else []
     return Sweep(
         folders=(paths.folder,),
-        runs=_runs(cells, index, factors, metrics),
+        runs=_with_zeros(_runs(cells, index, factors, metrics), metrics, zeros),
         curves=curves,
         levels=frames.levels(index),
-        grid=frames.grid(index),
-        corruptions=frames.corruptions(index),
+        grid=frames.with_zeros(frames.grid(index), zeros),
+        corruptions=frames.with_zeros(frames.corruptions(index), zeros),
         error_shift=frames.error_shift(index),
         cost=frames.cost(index, curves),
         factors=factors,
         metrics=metrics,
         primary_metric=_measured(named, metrics),
         named_metric=named,
+        diverged_rule=rule,
+        diverged=index.diverged,
         failures=index.failures,
         remarks=(*index.remarks, *gaps),
         refusals=history.refusals(paths.sweep),
@@ -227,6 +251,13 @@ def _runs(cells: Sequence[Cell], index: RecordIndex, factors: Sequence[str], met
     return runs.copy()  # in one piece: astype has made one of each metric, and pandas warns of more than a hundred
 
 
+def _with_zeros(runs: pd.DataFrame, metrics: Sequence[str], run_ids: Collection[str]) -> pd.DataFrame:
+    """Let these runs score 0 in each metric that is defined, except in shares of another score."""
+    measured = [m for m in metrics if m.rpartition("/")[2] not in _RATIOS and runs[m].notna().any()]
+    runs.loc[runs["run_id"].isin(run_ids), measured] = 0.0
+    return runs
+
+
 def _ranks(values: pd.Series[Any]) -> list[int]:
     """Rank numbers by size, then texts in the order in which they were first requested."""
     # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
@@ -268,6 +299,8 @@ def _join(parts: Sequence[Sweep]) -> Sweep:
         metrics=metrics,
         primary_metric=_measured(parts[0].named_metric, metrics),
         named_metric=parts[0].named_metric,
+        diverged_rule=parts[0].diverged_rule,
+        diverged=tuple(replace(problem, sweep=own) for part, own in named for problem in part.diverged),
         failures=tuple(replace(problem, sweep=own) for part, own in named for problem in part.failures),
         remarks=tuple(replace(problem, sweep=own) for part, own in named for problem in part.remarks),
         refusals=tuple(f"{own}: {refusal}" for part, own in named for refusal in part.refusals),

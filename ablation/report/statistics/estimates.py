@@ -37,6 +37,9 @@ class Estimate:
         sigma: Of the first cell; NaN if it is only measured.
         asked: Number of seeds that were requested.
         n: Number of seeds that have a value.
+        diverged: Number of seeds whose training diverged.
+        diverged_baselines: Number of seeds whose baseline's training diverged.
+        is_partial: True if a pair is missing for one of these reasons: the difference is that of the survivors.
         value: Mean over these seeds (percent for AP); None without any.
         interval: Of this mean, over seeds; None below two.
         differences: By rising seed the value minus that of the baseline; empty for the baseline itself.
@@ -50,6 +53,9 @@ class Estimate:
     sigma: float
     asked: int
     n: int
+    diverged: int
+    diverged_baselines: int
+    is_partial: bool
     value: float | None
     interval: MeanInterval | None
     differences: Mapping[int, float]
@@ -61,6 +67,13 @@ class Estimate:
     def pairs(self) -> int:
         """Number of seeds that have a baseline, too."""
         return len(self.differences)
+
+    @property
+    def divergence(self) -> str:
+        """Say how many trainings diverged, as "diverged 3 of 8, baseline diverged 1 of 8"; empty if none did."""
+        counts = {"diverged": self.diverged, "baseline diverged": self.diverged_baselines}
+        parts = [f"{what} {count} of {self.asked}" for what, count in counts.items() if count]
+        return ", ".join([*parts, *(["scored 0"] if parts and not self.is_partial else [])])
 
     @property
     def difference(self) -> float | None:
@@ -82,13 +95,18 @@ class TestResults:
 
     @property
     def compared(self) -> tuple[Estimate, ...]:
-        """The cells with noise that have a difference, in the order of the decision's cells."""
+        """The cells with noise that have a difference."""
         return tuple(e for e in self.estimates if e.pairs)
 
     @property
+    def complete(self) -> tuple[Estimate, ...]:
+        """Those that lack no pair because a training diverged, in the order of the decision's cells."""
+        return tuple(e for e in self.compared if not e.is_partial)
+
+    @property
     def sd(self) -> float | None:
-        """Standard deviation of a paired difference over seeds, pooled over the cells; None without two seeds."""
-        spreads = [(e.pairs - 1, e.sd) for e in self.compared]
+        """Standard deviation of a paired difference over seeds, pooled over complete cells; None without two seeds."""
+        spreads = [(e.pairs - 1, e.sd) for e in self.complete]
         degrees = sum(n for n, sd in spreads if sd is not None)
         return math.sqrt(sum(n * sd**2 for n, sd in spreads if sd is not None) / degrees) if degrees else None
 
@@ -96,20 +114,27 @@ class TestResults:
 def judge(estimates: Sequence[Estimate], strengths: Collection[str] = ()) -> TestResults:
     """Apply the joint rule to all cells of the primary metric that have a difference.
 
+    A cell that lacks pairs because a training diverged has no verdict, and its family no trend: the seeds that
+    survived are not those that were drawn.
+
     Args:
         estimates: Of the primary metric.
         strengths: Parameters of a noise type that set its sigma, such as noise.params.p. Cells that differ only in
             them and in noise.sigma form a family, whose trend over sigma is tested.
     """
-    cells = [e for e in estimates if e.pairs]
+    cells = [e for e in estimates if e.pairs and not e.is_partial]
     rows = pd.DataFrame([e.differences for e in cells]).sort_index(axis=1).to_numpy(np.float64)
-    families = [
-        ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in (SIGMA, *strengths))
-        for e in cells
-    ]
-    decision = decide(rows, [e.sigma for e in cells], families)
+    families = [_family(e, strengths) for e in cells]
+    partial = {_family(e, strengths) for e in estimates if e.is_partial and not e.is_baseline}
+    sigma = [math.nan if family in partial else e.sigma for e, family in zip(cells, families, strict=True)]
+    decision = decide(rows, sigma, families)
     verdicts = iter(decision.cells)
-    return TestResults(tuple(replace(e, verdict=next(verdicts)) if e.pairs else e for e in estimates), decision)
+    judged = (replace(e, verdict=next(verdicts)) if e.pairs and not e.is_partial else e for e in estimates)
+    return TestResults(tuple(judged), decision)
+
+
+def _family(e: Estimate, strengths: Collection[str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in e.factors.items() if name not in (SIGMA, *strengths))
 
 
 @dataclass(frozen=True)
@@ -129,9 +154,9 @@ class AggregateEstimate:
 def aggregate_estimates(outcome: TestResults) -> AggregateEstimate | None:
     """Return mean, IQM and probability of improvement of all cells with noise, over the seeds that all of them have.
 
-    None below two cells or two seeds.
+    Cells that lack pairs because a training diverged are left out. None below two cells or two seeds.
     """
-    differences = pd.DataFrame([e.differences for e in outcome.compared])
+    differences = pd.DataFrame([e.differences for e in outcome.complete])
     scores = differences.dropna(axis=1).sort_index(axis=1).to_numpy(np.float64)
     if min(scores.shape) < 2:
         return None
@@ -175,16 +200,23 @@ def estimate(
         images: Number of test images.
     """
     # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
-    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id"))}
+    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id", "status"))}
     values = _values(runs, metric).tolist()
     settings = [f for f in factors if not is_noise(f)]
     quiet = [i for i, sigma in enumerate(table[SIGMA]) if sigma == 0]
-    baselines = {key: _by_seed(table, values, rows) for key, rows in _groups(table, settings, quiet).items()}
+    baselines = {
+        key: (_by_seed(table, values, rows), _diverged_seeds(table, rows))
+        for key, rows in _groups(table, settings, quiet).items()
+    }
+    nothing: tuple[dict[int, int], set[int]] = ({}, set())
     estimates = []
     for rows in _groups(table, factors, range(len(runs))).values():
         first = rows[0]
-        own = _by_seed(table, values, rows)
-        baseline = {} if table[SIGMA][first] == 0 else baselines.get(_key(table, settings, first), {})
+        own, diverged = _by_seed(table, values, rows), _diverged_seeds(table, rows)
+        is_baseline = table[SIGMA][first] == 0
+        baseline, lost = nothing if is_baseline else baselines.get(_key(table, settings, first), nothing)
+        asked = {int(table["seed"][i]) for i in rows}
+        lost = lost & asked
         pairs = {seed: (own[seed], baseline[seed]) for seed in sorted(own.keys() & baseline.keys())}
         differences = {seed: values[i] - values[j] for seed, (i, j) in pairs.items()}
         runs_of_pairs = [(table["run_id"][i], table["run_id"][j]) for i, j in pairs.values()]
@@ -195,13 +227,16 @@ def estimate(
                 factors={factor: table[factor][first] for factor in factors},
                 metric=metric,
                 sigma=float(table[SIGMA][first]),
-                asked=len({table["seed"][i] for i in rows}),
+                asked=len(asked),
                 n=len(own),
+                diverged=len(diverged),
+                diverged_baselines=len(lost),
+                is_partial=not (diverged <= own.keys() and lost <= baseline.keys()),
                 value=float(np.mean([values[i] for i in own.values()])) if own else None,
                 interval=interval(np.array([values[i] for i in own.values()])),
                 differences=differences,
                 difference_interval=interval(np.array(list(differences.values())), draws, images=images),
-                is_baseline=table[SIGMA][first] == 0,
+                is_baseline=is_baseline,
             )
         )
     return estimates
@@ -223,7 +258,8 @@ def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
 
     Its columns are the factors; metric, asked, seeds, value, value_low and value_high of the mean over seeds; n,
     difference, ci_low, ci_high and covers of the n paired differences to the baseline; p of the cell's own sign-flip
-    test; p_adjusted of the joint rule and p_holm, both for the primary metric alone.
+    test; p_adjusted of the joint rule and p_holm, both for the primary metric alone. If a training diverged, there is
+    the column divergence, and a cell that lacks pairs for this reason has no p.
     """
     rows = [
         {
@@ -239,25 +275,31 @@ def as_frame(estimates: Iterable[Estimate]) -> pd.DataFrame:
             "ci_low": e.difference_interval.low if e.difference_interval else math.nan,
             "ci_high": e.difference_interval.high if e.difference_interval else math.nan,
             "covers": e.difference_interval.covers if e.difference_interval else "",
-            "p": sign_flip_p(np.array(list(e.differences.values()))),
+            "p": math.nan if e.is_partial else sign_flip_p(np.array(list(e.differences.values()))),
             "p_adjusted": e.verdict.p_joint if e.verdict else math.nan,
             "p_holm": e.verdict.p_holm if e.verdict else math.nan,
+            "divergence": e.divergence,
         }
         for e in estimates
     ]
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame if any(row["divergence"] for row in rows) else frame.drop(columns="divergence", errors="ignore")
 
 
 def _values(runs: pd.DataFrame, metric: str) -> pd.Series[float]:
-    """Return the metric of each row, NaN unless the run is completed."""
+    """Return the metric of each row, NaN unless the run completed or diverged and scores 0."""
     if metric not in runs:
         return pd.Series(math.nan, index=runs.index, dtype=float)
-    return runs[metric].where(runs["status"] == Status.COMPLETED.value)
+    return runs[metric].where(runs["status"].isin([Status.COMPLETED.value, Status.DIVERGED.value]))
 
 
 def _by_seed(table: _Table, values: Sequence[float], rows: Sequence[int]) -> dict[int, int]:
     """Return the row of each seed that has a value."""
     return {int(table["seed"][i]): i for i in rows if math.isfinite(values[i])}
+
+
+def _diverged_seeds(table: _Table, rows: Sequence[int]) -> set[int]:
+    return {int(table["seed"][i]) for i in rows if table["status"][i] == Status.DIVERGED.value}
 
 
 def _groups(table: _Table, factors: Sequence[str], rows: Iterable[int]) -> dict[tuple[str, ...], list[int]]:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from ablation.records.cells import format_factor
+from ablation.records.schema import Status
 from ablation.report.loading.factors import SIGMA, format_value, is_noise
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.estimates import Estimate, estimate
@@ -22,21 +23,32 @@ _OTHER_TESTS = ["test_type", "test_levels"]
 
 
 def cell_names(sweep: Sweep) -> list[str]:
-    """Return the cell name of each row of Sweep.runs: its varied factors, without those of the noise at sigma 0."""
+    """Return the cell name of each row of Sweep.runs: its varied factors, without those of the noise at sigma 0.
+
+    If trainings diverged, the name says how many.
+    """
     factors = shown_factors(sweep)
-    return [_cell_name(row, factors) for row in sweep.runs[list(dict.fromkeys((*factors, SIGMA)))].to_dict("records")]
+    rows = sweep.runs[list(dict.fromkeys((*factors, SIGMA)))].to_dict("records")
+    names = pd.Series([_cell_name(row, factors) for row in rows], dtype=object)
+    seeds = sweep.runs[["seed", "status"]].assign(name=names).drop_duplicates()
+    diverged = seeds.loc[seeds["status"] == Status.DIVERGED.value, "name"].value_counts()
+    asked = seeds.groupby("name")["seed"].nunique()
+    labels = {name: f"{name}, diverged {count} of {asked[name]}" for name, count in diverged.items()}
+    return names.map(lambda name: labels.get(name, name)).tolist()
 
 
 def estimate_name(sweep: Sweep, one: Estimate) -> str:
-    """Return the name of the cell that was estimated."""
-    return _cell_name({SIGMA: one.sigma, **one.factors}, shown_factors(sweep))
+    """Return the name of the cell that was estimated, as `cell_names` does."""
+    name = _cell_name({SIGMA: one.sigma, **one.factors}, shown_factors(sweep))
+    return f"{name}, diverged {one.diverged} of {one.asked}" if one.diverged else name
 
 
 def by_level(findings: Findings) -> pd.DataFrame | None:
     """Return mean paired differences of the primary metric in points, with a row for each value of noise.levels.
 
     The columns are settings of the other varied factors, sigma last, that were tried on several levels; the name of
-    the columns lists these factors. None if there is no such setting.
+    the columns lists these factors. A cell that lacks pairs because a training diverged has no value. None if there is
+    no such setting.
     """
     sweep, cells = findings.sweep, findings.outcome.compared
     if _LEVELS not in sweep.varied or not cells:
@@ -45,10 +57,12 @@ def by_level(findings: Findings) -> pd.DataFrame | None:
     differences: dict[str, dict[str, float | None]] = {}
     for cell in sorted(cells, key=lambda e: (*(format_value(e.factors[f]) for f in others), e.sigma)):
         setting = ", ".join([*(format_value(cell.factors[f]) for f in others), format_value(cell.sigma)])
-        differences.setdefault(setting, {})[str(cell.factors[_LEVELS])] = cell.difference
+        value = None if cell.is_partial else cell.difference
+        differences.setdefault(setting, {})[str(cell.factors[_LEVELS])] = value
     table = pd.DataFrame({name: levels for name, levels in differences.items() if len(levels) > 1}, dtype=float)
+    table = table.dropna(axis=1, how="all")
     order = [level for level in dict.fromkeys(str(e.factors[_LEVELS]) for e in cells) if level in table.index]
-    return table.reindex(order).rename_axis(columns=", ".join((*others, SIGMA))) if len(table) else None
+    return table.reindex(order).rename_axis(columns=", ".join((*others, SIGMA))) if table.size else None
 
 
 def train_by_test(sweep: Sweep) -> pd.DataFrame | None:
@@ -177,7 +191,7 @@ def _grid_points(sweep: Sweep) -> pd.DataFrame:
     if points.empty:
         return points.assign(test="")
     noisy = sweep.levels["id"][sweep.levels["phase"] == "eval"]
-    runs = sweep.completed.drop_duplicates(keys)
+    runs = sweep.scored.drop_duplicates(keys)
     is_clean = ~runs["run_id"].isin(noisy)
     counted = is_clean | ~runs["training_id"].isin(runs["training_id"][is_clean])
     points = points.merge(runs.loc[counted, keys], on=keys)

@@ -1,5 +1,6 @@
 """What is drawn is what the records say; what the records do not have is not drawn."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -77,6 +78,19 @@ def test_the_map_of_levels_holds_the_paired_differences(found):
     expected = [round(e.difference, 1) for e in findings.outcome.compared]
     assert numbers(drawn(findings)["levels"]) == expected
     assert len(expected) == 4
+
+
+def test_differences_of_survivors_are_named_in_the_forest_and_left_out_of_the_map_of_levels(found):
+    def status(config):
+        broke = config["noise.levels"] == ["p2"] and config["noise.sigma"] == 1.0 and config["seed"] == 0
+        return Status.DIVERGED if broke else Status.COMPLETED
+
+    findings = found(LEVELS, status=status)
+    labels = [text.get_text() for text in drawn(findings)["differences"].axes[0].get_yticklabels()]
+    assert [" ".join(label.split()) for label in labels if "diverged" in label] == [
+        "levels p2, sigma 1, diverged 1 of 3"
+    ]
+    assert math.isnan(summaries.by_level(findings).loc["p2", "1"])
 
 
 def test_the_map_of_levels_has_a_column_for_each_setting_that_was_tried_on_several(found):

@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.figure import Figure
 from sweep_factory import make_sweep
 
+from ablation.records.schema import Status
 from ablation.report.figures.losses import draw_curves
 from ablation.report.figures.scores import draw_scores
 from ablation.report.figures.style import assign_panels, small_multiples, style
@@ -154,6 +155,20 @@ def test_the_loss_overlay_has_a_label_for_each_strength(tmp_path):
     curves = sweep.curves[sweep.curves["metric"] == "total_loss"].merge(keys, on="training_id")
     (legend,) = draw_curves(curves, "noise.sigma").legends
     assert [text.get_text() for text in legend.get_texts()] == ["baseline, 0", "0.1"]
+
+
+def test_a_seed_that_diverged_is_a_cross_at_the_lower_edge(tmp_path):
+    def status(config):
+        return Status.DIVERGED if config["noise.sigma"] and config["seed"] == 1 else Status.COMPLETED
+
+    sweep = load_sweep(make_sweep(tmp_path / "s", {"noise.sigma": [0, 0.5], "seed": [0, 1]}, status=status).folder)
+    means = as_frame(estimate(sweep.runs, sweep.factors, "segm/AP"))
+    ax = draw_scores(sweep.runs, means, "segm/AP").axes[0]
+    low, high = ax.get_ylim()
+    marks = [tuple(p) for c in ax.collections if isinstance(c, PathCollection) for p in c.get_offsets()]
+    edge = [p for p in marks if p[1] < low + 0.03 * (high - low)]
+    assert edge == [pytest.approx((0.5, low + 0.02 * (high - low)))]
+    assert len(marks) == 4
 
 
 def test_a_diverged_run_does_not_flatten_the_others():

@@ -48,6 +48,38 @@ def test_unfinished_cells_are_listed_not_dropped(tmp_path):
     assert len(sweep.failures) == 2
 
 
+def breaking(config):
+    return Status.DIVERGED if config["noise.sigma"] == 0.1 and config["seed"] else Status.COMPLETED
+
+
+def test_a_diverged_run_is_no_failure_and_has_no_metrics(tmp_path):
+    sweep = load_sweep(make_sweep(tmp_path / "s", GRID, status=breaking).folder)
+    assert list(sweep.runs["status"]) == ["completed"] * 5 + ["diverged"]
+    assert sweep.runs["segm/AP"].notna().tolist() == [True] * 5 + [False]
+    assert sweep.failures == ()
+    assert [run.run_id for run in sweep.diverged] == [sweep.runs["run_id"].iloc[-1]]
+    assert sweep.is_finished
+
+
+def test_a_run_that_was_not_reached_diverged_with_its_training(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID, status=breaking)
+    paths.run(load_sweep(paths.folder).runs["run_id"].iloc[-1]).record.unlink()
+    assert load_sweep(paths.folder).runs["status"].iloc[-1] == "diverged"
+
+
+def test_a_diverged_run_scores_zero_in_all_that_is_defined_if_asked_for(tmp_path):
+    base = {"evaluation.diverged": "zero"}
+    sweep = load_sweep(make_sweep(tmp_path / "s", GRID, status=breaking, base=base, is_full=True).folder)
+    last = sweep.runs.iloc[-1]
+    assert last["status"] == "diverged"
+    assert last["segm/AP"] == last["bbox/AP50"] == last["segm/mPFN"] == 0
+    assert math.isnan(last["segm/APl"])  # no ground truth of that size
+    assert math.isnan(last["segm/rPFN"])  # 0 of 0
+    grid = sweep.grid[sweep.grid["run_id"] == last["run_id"]]
+    assert len(grid) == 8
+    assert set(grid["value"]) == {0}
+
+
 def test_a_running_record_whose_process_is_gone_is_interrupted(tmp_path):
     paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]}, status=lambda _: Status.RUNNING)
     assert list(load_sweep(paths.folder).runs["status"]) == ["interrupted"]

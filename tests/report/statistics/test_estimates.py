@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sweep_factory import make_sweep
 
+from ablation.records.schema import Status
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.estimates import (
     aggregate_estimates,
@@ -122,6 +123,82 @@ def test_a_types_own_parameter_stands_for_sigma_in_a_trend(tmp_path):
     assert strengths == ["noise.params.p"]
     outcome = judge(estimate(sweep.runs, sweep.factors, "segm/AP"), strengths)
     assert len(outcome.decision.trends) == 1
+
+
+def breaking(*lost):
+    """Let the training of these pairs of sigma and seed diverge."""
+    return lambda c: Status.DIVERGED if (c["noise.sigma"], c["seed"]) in lost else Status.COMPLETED
+
+
+def falling(config):
+    return 40 + 5 * config["seed"] - config["noise.sigma"] * (4 + 0.1 * config["seed"])
+
+
+def judged(tmp_path, status, **base):
+    grid = {"noise.sigma": [0, 0.5, 1.0], "seed": range(8)}
+    base = {f"evaluation.{key}": value for key, value in base.items()}
+    paths = make_sweep(tmp_path / "s", grid, score=falling, status=status, base=base)
+    return Findings.of(load_sweep(paths.folder)).outcome
+
+
+def test_a_cell_is_not_judged_by_the_seeds_that_survived(tmp_path):
+    outcome = judged(tmp_path, breaking((1.0, 0), (1.0, 1)))
+    baseline, low, high = outcome.estimates
+    assert (high.n, high.pairs, high.divergence) == (6, 6, "diverged 2 of 8")
+    assert high.difference == pytest.approx(-4 - 0.1 * 4.5)  # shown, of seeds 2 to 7
+    assert high.verdict is None
+    assert low.verdict.is_claimed
+    assert (baseline.divergence, low.divergence) == ("", "")
+    assert outcome.decision.tested == 1  # no trend either: the line would leave out what broke
+    assert outcome.decision.trends == ()
+    assert outcome.complete == (low,)
+
+
+def test_the_verdicts_of_the_other_cells_do_not_depend_on_a_cell_that_broke(tmp_path):
+    outcome = judged(tmp_path, breaking((1.0, 0)))
+    make_sweep(tmp_path / "t", {"noise.sigma": [0, 0.5], "seed": range(8)}, score=falling)
+    alone = Findings.of(load_sweep(tmp_path / "t")).outcome
+    assert outcome.decision.cells == alone.decision.cells
+
+
+def test_a_baseline_that_diverged_leaves_every_cell_without_a_verdict(tmp_path):
+    outcome = judged(tmp_path, breaking((0, 3)))
+    baseline, *cells = outcome.estimates
+    assert baseline.divergence == "diverged 1 of 8"
+    assert [(e.divergence, e.pairs, e.verdict) for e in cells] == [("baseline diverged 1 of 8", 7, None)] * 2
+    assert outcome.decision.tested == 0
+
+
+def test_a_diverged_seed_that_scores_zero_is_a_pair_as_any_other(tmp_path):
+    outcome = judged(tmp_path, breaking((1.0, 0)), diverged="zero")
+    high = outcome.estimates[-1]
+    assert (high.pairs, high.divergence) == (8, "diverged 1 of 8, scored 0")
+    assert high.differences[0] == -40
+    assert high.verdict.is_claimed
+    assert len(outcome.decision.trends) == 1
+
+
+def test_the_frame_says_which_differences_are_those_of_survivors_and_gives_them_no_p(tmp_path):
+    frame = as_frame(judged(tmp_path, breaking((1.0, 0))).estimates).set_index("noise.sigma")
+    assert frame["divergence"].tolist() == ["", "", "diverged 1 of 8"]
+    assert math.isnan(frame.loc[1.0, "p"]) and frame.loc[0.5, "p"] < 0.05
+    assert "divergence" not in as_frame(judged(tmp_path / "whole", breaking()).estimates)
+
+
+def test_all_cells_together_leave_out_those_that_broke(tmp_path):
+    assert aggregate_estimates(judged(tmp_path, breaking((1.0, 0)))) is None  # one cell is left
+
+
+def test_the_interval_of_a_seed_that_scores_zero_covers_the_test_images_too(tmp_path):
+    paths = make_sweep(
+        tmp_path / "s", {"noise.sigma": [0, 1.0], "seed": range(3)}, status=breaking((1.0, 0)),
+        base={"evaluation.diverged": "zero"},
+    )  # fmt: skip
+    sweep = load_sweep(paths.folder)
+    for run_id in sweep.completed["run_id"]:
+        np.savez(paths.run(run_id).resamples, **{"segm/AP": np.linspace(30, 40, 50), "images": 20})
+    high = Findings.of(sweep).outcome.estimates[-1]
+    assert high.difference_interval.covers == "seeds and images"
 
 
 def test_the_spread_is_pooled_over_the_cells(tmp_path):
