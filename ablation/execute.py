@@ -38,6 +38,7 @@ from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, set_aside, try_read_record, write_record
 from ablation.scoring.bootstrap import write_resamples
 from ablation.sweep.identity import identify
+from ablation.sweep.results import find_damaged_results
 from ablation.training.distributed import train_on_devices
 from ablation.training.trainer import Training
 
@@ -70,7 +71,10 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     configure_torch(config.sweep)
     with _locked(run.lock):
         record = _completed(run.record, RunRecord)
-        return record if record is not None else _run(config, dataset, run, training)
+        damaged = find_damaged_results(run, training) if record is not None else []
+        for path in damaged:
+            set_aside(path, "its checksum is wrong")
+        return record if record is not None and not damaged else _run(config, dataset, run, training)
 
 
 def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingPaths) -> RunRecord:
@@ -218,6 +222,8 @@ def _completed(path: Path, kind: type[_AnyRecord]) -> _AnyRecord | None:
 
 
 def _write_config(path: Path, config: RunConfig) -> None:
+    if path.is_dir():
+        set_aside(path, "it is a folder")
     write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False))
 
 

@@ -44,15 +44,49 @@ def read_cells(path: Path) -> list[Cell]:
     Raises:
         RecordError: the file is damaged or holds something else.
     """
-    if not path.exists():
-        return []
-    cells = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            cells.append(Cell(**json.loads(line)))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise RecordError(f"{path} cannot be read: line {number} is not a cell: {error}") from error
+    cells, damage = parse_cells(path)
+    if damage:
+        raise RecordError(f"{path} cannot be read: {damage[0]}. Remove this line, or repeat the command of the sweep.")
     return cells
+
+
+def parse_cells(path: Path) -> tuple[list[Cell], list[str]]:
+    """Read the cells that can be read, and say of each other line why it is none.
+
+    Raises:
+        RecordError: nothing can be read at this path.
+    """
+    cells, damage = [], []
+    for number, line in enumerate(_read_lines(path), 1):
+        try:
+            cells.append(_parse_cell(line))
+        except (TypeError, ValueError, RecursionError) as error:
+            damage.append(f"line {number} is not a cell: {error}")
+    return cells, damage
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _parse_cell(line: bytes) -> Cell:
+    cell = Cell(**json.loads(line.decode()))
+    for name in ("run_id", "training_id"):
+        folder = getattr(cell, name)
+        if type(folder) is not str or folder in ("", "..") or Path(folder).name != folder:
+            raise ValueError(f"{name} is no name of a folder: {folder!r}")
+    if type(cell.factors) is not dict or type(cell.config) is not dict:
+        raise TypeError("factors and config must be objects")
+    if type(cell.sigma) not in (int, float, type(None)):
+        raise TypeError(f"sigma must be a number, got {cell.sigma!r}")
+    if type(cell.config.get("seed", 0)) is not int:
+        raise TypeError(f"seed must be an integer, got {cell.config['seed']!r}")
+    return cell
 
 
 def format_factor(value: Any) -> Any:

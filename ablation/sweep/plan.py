@@ -21,6 +21,7 @@ from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import is_completed, try_read_record
 from ablation.sweep.identity import identify
+from ablation.sweep.results import find_damaged_results
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,12 @@ class Plan:
 
     @cached_property
     def completed_runs(self) -> frozenset[str]:
-        """Ids of the completed runs."""
-        return frozenset(r for r in self.runs if is_completed(self.paths.run(r).record, RunRecord))
+        """Ids of the completed runs; a run with damaged results is evaluated again."""
+        return frozenset(run_id for run_id, planned in self.runs.items() if self._is_whole(planned.cell))
+
+    def _is_whole(self, cell: Cell) -> bool:
+        run, training = self.paths.run(cell.run_id), self.paths.training(cell.training_id)
+        return is_completed(run.record, RunRecord) and not find_damaged_results(run, training)
 
     @cached_property
     def completed_trainings(self) -> frozenset[str]:

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from ablation import __version__
 from ablation.records import history, provenance
-from ablation.records.cells import Cell, read_cells, write_cells
+from ablation.records.cells import Cell, parse_cells, write_cells
 from ablation.records.errors import AblationError
 from ablation.records.failure import Failure
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import is_completed, read_record, try_read_record, write_record
+from ablation.records.storage import is_completed, read_record, set_aside, try_read_record, write_record
 from ablation.sweep.check_models import check_models
 from ablation.sweep.plan import Plan, PlannedCell, RequestedCell, make_plan
 
@@ -93,7 +93,7 @@ def _unwritable(folder: Path, reason: str) -> AblationError:
 
 def _check_versions(plan: Plan) -> None:
     """Refuse to mix results of several versions in one sweep."""
-    cells = [*read_cells(plan.paths.cells), *(planned.cell for planned in plan.cells)]
+    cells = [*parse_cells(plan.paths.cells)[0], *(planned.cell for planned in plan.cells)]
     now = provenance.versions()
     found = {provenance.difference(environment, now) for environment in _environments(plan.paths, cells)} - {""}
     if found:
@@ -123,7 +123,9 @@ def _append_history(plan: Plan, arguments: Sequence[str]) -> None:
         with FileLock(paths.lock):
             # A report has one primary metric, that of the last command, also for the cells of earlier commands.
             metric = {"evaluation.primary_metric": plan.cells[0].config.evaluation.primary_metric}
-            earlier = read_cells(paths.cells)
+            earlier, damage = parse_cells(paths.cells)
+            if damage:
+                set_aside(paths.cells, f"{damage[0]}. Its other lines are kept")
             cells = {_cell_key(cell): replace(cell, config={**cell.config, **metric}) for cell in earlier}
             cells |= {_cell_key(planned.cell): planned.cell for planned in plan.cells}
             write_cells(paths.cells, list(cells.values()))
