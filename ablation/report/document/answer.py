@@ -18,7 +18,8 @@ def compose_answer(findings: Findings) -> str:
     sweep = findings.sweep
     measured = [e for e in findings.outcome.estimates if e.n]
     if not measured:
-        return f"No answer yet: no cell has a result ({format_progress(sweep)})."
+        lacking = "no cell has a result" if sweep.completed.empty else f"no completed run has {sweep.primary_metric}"
+        return f"No answer yet: {lacking} ({format_progress(sweep)})."
     text = _compare(findings, measured)
     if len(sweep.completed) == len(sweep.runs):
         return text

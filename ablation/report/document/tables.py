@@ -109,13 +109,14 @@ def p_values(verdict: Verdict) -> list[str]:
 
 
 def _count(e: Estimate) -> str:
-    n = str(e.n) if e.n == e.asked else f"{e.n} of {e.asked}"
+    seeds = e.n or e.finished  # where no run measured this metric, the other columns are means over these
+    n = str(seeds) if seeds == e.asked else f"{seeds} of {e.asked}"
     return f"{n} ({e.pairs} paired)" if e.pairs not in (0, e.n) else n
 
 
 def _difference(e: Estimate) -> str:
     if not e.n:
-        return "no result"
+        return f"no {e.metric}" if e.finished else "no result"
     if e.is_baseline:
         return "baseline"
     return "no baseline" if e.difference is None else f"{e.difference:+.1f}"

@@ -36,6 +36,7 @@ class Estimate:
         metric: By detectron2's name.
         sigma: Of the first cell; NaN if it is only measured.
         asked: Number of seeds that were requested.
+        finished: Number of seeds whose run is completed, also one that did not measure this metric.
         n: Number of seeds that have a value.
         value: Mean over these seeds (percent for AP); None without any.
         interval: Of this mean, over seeds; None below two.
@@ -49,6 +50,7 @@ class Estimate:
     metric: str
     sigma: float
     asked: int
+    finished: int
     n: int
     value: float | None
     interval: MeanInterval | None
@@ -175,7 +177,7 @@ def estimate(
         images: Number of test images.
     """
     # Plain lists: a thousand cells times twenty metrics are many small groups, and pandas is slow at those.
-    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id"))}
+    table = {name: runs[name].tolist() for name in dict.fromkeys((*factors, SIGMA, "seed", "run_id", "status"))}
     values = _values(runs, metric).tolist()
     settings = [f for f in factors if not is_noise(f)]
     quiet = [i for i, sigma in enumerate(table[SIGMA]) if sigma == 0]
@@ -196,6 +198,7 @@ def estimate(
                 metric=metric,
                 sigma=float(table[SIGMA][first]),
                 asked=len({table["seed"][i] for i in rows}),
+                finished=len({table["seed"][i] for i in rows if table["status"][i] == Status.COMPLETED.value}),
                 n=len(own),
                 value=float(np.mean([values[i] for i in own.values()])) if own else None,
                 interval=interval(np.array([values[i] for i in own.values()])),
