@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from ablation.records.atomic import write_text
 from ablation.records.errors import RecordError
+
+_MOST = 1e100  # axes cannot show larger numbers, which are damage
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,15 @@ def _parse_cell(line: bytes) -> Cell:
             raise ValueError(f"{name} is no name of a folder: {folder!r}")
     if type(cell.factors) is not dict or type(cell.config) is not dict:
         raise TypeError("factors and config must be objects")
-    if type(cell.sigma) not in (int, float, type(None)):
-        raise TypeError(f"sigma must be a number, got {cell.sigma!r}")
+    if cell.sigma is not None and (type(cell.sigma) not in (int, float) or not _is_strength(cell.sigma)):
+        raise TypeError(f"sigma must be a number from 0 on, got {cell.sigma!r}")
     if type(cell.config.get("seed", 0)) is not int:
         raise TypeError(f"seed must be an integer, got {cell.config['seed']!r}")
     return cell
+
+
+def _is_strength(sigma: float) -> bool:
+    return 0 <= sigma < _MOST or sigma == math.inf  # of a noise that leaves nothing of the signal
 
 
 def format_factor(value: Any) -> Any:

@@ -232,8 +232,8 @@ def _write_report(plan: Plan, console: Console) -> None:
     folder = plan.paths.folder
     findings, index = build([folder])
     console.print(build_summary(findings), soft_wrap=False)
-    console.print(f"Report:      {index}")
-    console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
+    console.print(f"Report:      {index}", markup=False)
+    console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}", markup=False)
     records = [read_record(plan.paths.run(run_id).record, RunRecord) for run_id in plan.runs]
     failed = [r for r in records if r is not None and r.status is not Status.COMPLETED]
     if failed or plan.invalid:

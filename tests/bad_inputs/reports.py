@@ -150,7 +150,10 @@ INPUTS = [
     _report("a cell with a number for a name", _cell(run_id=3), "run_id is no name of a folder: 3"),
     _report("a cell whose factors are a list", _cell(factors=[]), "factors and config must be objects"),
     _report("a cell without a configuration", _cell(config=None), "factors and config must be objects"),
-    _report("a cell with a text for sigma", _cell(sigma="0.1"), "sigma must be a number, got '0.1'"),
+    _report("a cell with a text for sigma", _cell(sigma="0.1"), "sigma must be a number from 0 on, got '0.1'"),
+    _report("a cell with a negative sigma", _cell(sigma=-1), "sigma must be a number from 0 on, got -1"),
+    _report("a cell with NaN for sigma", _cell(sigma=float("nan")), "sigma must be a number from 0 on, got nan"),
+    _report("a cell with a sigma that is damage", _cell(sigma=1e308), "sigma must be a number from 0 on, got 1e+308"),
     _report("a cell with a text for a seed", _cell(config={"seed": "one"}), "seed must be an integer, got 'one'"),
     _report("deeply nested cells", _cells("[" * 100_000), "line 1 is not a cell", REPEAT),
 ]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scoring_factory import random_case
@@ -17,6 +18,7 @@ from ablation.records.errors import AblationError
 from ablation.report.build import build
 from ablation.report.figures import catalog
 from ablation.report.tensorboard import FILE
+from ablation.run import main
 from ablation.scoring.bootstrap import RESAMPLES
 
 FILES = (
@@ -133,3 +135,28 @@ def test_a_damaged_file_is_named(whole, tmp_path, pattern):
                 assert after.text == before.text
         assert results(folder) == damaged
         shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick")
+def test_the_command_repairs_a_real_sweep(in_process, micro, tmp_path):
+    arguments = [*(o for o in micro if not o.startswith("sweep.root=")), "evaluation.pictures=1", "noise.sigma=0,0.5"]
+
+    root, folder = tmp_path / "sweeps", tmp_path / "sweeps" / "micro-shapes"
+
+    def repeat():
+        result = in_process(main, *arguments, f"sweep.root={root}")
+        assert result.status == 0, result.err
+        return pd.read_csv(folder / "report" / "runs.csv")
+
+    table = repeat()
+    whole = folder.rename(tmp_path / "whole")
+    for pattern in (pattern.replace("segm", "bbox").replace("7.png", "*.png") for pattern in FILES):
+        for kind in ("half", "zeros", "a flipped byte", "a folder"):
+            shutil.copytree(whole, folder)
+            file = sorted(folder.glob(pattern))[0]
+            damage(file, kind)
+            # A report's own event files are written with it, so a folder in their place ends it.
+            if not (kind == "a folder" and file.name == FILE):
+                pd.testing.assert_frame_equal(repeat(), table)
+            shutil.rmtree(folder)
