@@ -59,6 +59,8 @@ def parse_cells(path: Path) -> tuple[list[Cell], list[str]]:
     Raises:
         RecordError: nothing can be read at this path.
     """
+    if path.is_dir():
+        return [], ["it is a folder"]
     cells, damage = [], []
     for number, line in enumerate(_read_lines(path), 1):
         try:

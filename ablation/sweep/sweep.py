@@ -125,7 +125,7 @@ def _append_history(plan: Plan, arguments: Sequence[str]) -> None:
             metric = {"evaluation.primary_metric": plan.cells[0].config.evaluation.primary_metric}
             earlier, damage = parse_cells(paths.cells)
             if damage:
-                set_aside(paths.cells, f"{damage[0]}. Its other lines are kept")
+                set_aside(paths.cells, f"{damage[0]}. All cells that can be read are kept")
             cells = {_cell_key(cell): replace(cell, config={**cell.config, **metric}) for cell in earlier}
             cells |= {_cell_key(planned.cell): planned.cell for planned in plan.cells}
             write_cells(paths.cells, list(cells.values()))

@@ -136,7 +136,7 @@ INPUTS = [
     ),
     _report("an empty file of cells", _cells(""), "/cells.jsonl is empty", REPEAT),
     _report("a blank file of cells", _cells("\n"), "cells.jsonl cannot be read: line 1 is not a cell", REPEAT),
-    _report("a folder in place of the cells", _cells_folder, "cells.jsonl cannot be read: Is a directory"),
+    _report("a folder in place of the cells", _cells_folder, "cells.jsonl cannot be read: it is a folder"),
     _report("cells that are torn", _cells(json.dumps(CELL)[:50]), "line 1 is not a cell", REPEAT),
     _report("cells of zero bytes", _cells(b"\0" * 200), "line 1 is not a cell", REPEAT),
     _report("cells of other bytes", _cells(bytes(range(128, 256))), "line 1 is not a cell", REPEAT),
