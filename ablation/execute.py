@@ -40,6 +40,7 @@ from ablation.records.storage import read_record, set_aside, try_read_record, wr
 from ablation.scoring.bootstrap import write_resamples
 from ablation.sweep.deciding_code import evaluation_code, training_code
 from ablation.sweep.identity import identify
+from ablation.sweep.results import find_damaged_results
 from ablation.training.distributed import train_on_devices
 from ablation.training.trainer import Training
 
@@ -74,7 +75,10 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
     with _locked(run.lock):
         record = _final(run.record, RunRecord)
         _raise_if_diverged(record)
-        return record if record is not None else _run(config, dataset, run, training)
+        damaged = find_damaged_results(run, training) if record is not None else []
+        for path in damaged:
+            set_aside(path, "its checksum is wrong")
+        return record if record is not None and not damaged else _run(config, dataset, run, training)
 
 
 def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingPaths) -> RunRecord:
@@ -243,6 +247,8 @@ def _raise_if_diverged(record: Record | None) -> None:
 
 
 def _write_config(path: Path, config: RunConfig) -> None:
+    if path.is_dir():
+        set_aside(path, "it is a folder")
     write_text(path, yaml.safe_dump(config.model_dump(), sort_keys=False))
 
 

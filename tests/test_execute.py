@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
@@ -200,6 +201,33 @@ def test_of_torchs_account_of_the_memory_one_sentence_is_kept(tmp_path, text):
     failure = failure_from(RuntimeError(text), tmp_path / "log.txt")
     assert (failure.kind, failure.message) == ("out-of-memory", f"RuntimeError: {LONG_MEMORY_ERRORS[text]}")
     assert failure_from(ValueError("one\ntwo"), tmp_path / "log.txt").message == "ValueError: one"
+
+
+def test_damaged_results_are_set_aside_and_evaluated_again_from_the_weights(run, sweep):
+    first = run("noise.sigma=0", "evaluation.pictures=1")
+    paths, training = sweep.run(first.run_id), sweep.training(first.training_id)
+    (picture,), (matches, *_) = paths.pictures.glob("*.png"), sorted(paths.folder.glob("matches-*.npz"))
+    whole = {path: path.read_bytes() for path in (picture, matches, paths.resamples)}
+    trained = training.record.read_bytes()
+    picture.write_bytes(whole[picture][:-20])
+    matches.write_bytes(b"")
+    paths.resamples.write_bytes(b"\0" * 100)
+    again = run("noise.sigma=0", "evaluation.pictures=1")
+    assert again.metrics == first.metrics
+    assert picture.read_bytes() == whole[picture]
+    assert all(np.load(path).files for path in (matches, paths.resamples))
+    assert all(path.with_suffix(".torn").exists() for path in whole)
+    assert training.record.read_bytes() == trained
+    assert run("noise.sigma=0", "evaluation.pictures=1") == again
+
+
+def test_results_are_left_as_they_are_where_nothing_can_be_evaluated_again(run, sweep):
+    first = run("noise.sigma=0")
+    paths, training = sweep.run(first.run_id), sweep.training(first.training_id)
+    training.weights.unlink()
+    paths.resamples.write_bytes(b"torn")
+    assert run("noise.sigma=0") == first
+    assert paths.resamples.read_bytes() == b"torn"
 
 
 def test_failures_have_kinds(tmp_path):

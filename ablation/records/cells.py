@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 from ablation.records.atomic import write_text
 from ablation.records.errors import RecordError
+
+_MOST = 1e100  # axes cannot show larger numbers, which are damage
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,55 @@ def read_cells(path: Path) -> list[Cell]:
     Raises:
         RecordError: the file is damaged or holds something else.
     """
-    if not path.exists():
-        return []
-    cells = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
-        try:
-            cells.append(Cell(**json.loads(line)))
-        except (TypeError, ValueError, RecursionError) as error:
-            raise RecordError(f"{path} cannot be read: line {number} is not a cell: {error}") from error
+    cells, damage = parse_cells(path)
+    if damage:
+        raise RecordError(f"{path} cannot be read: {damage[0]}. Remove this line, or repeat the command of the sweep.")
     return cells
+
+
+def parse_cells(path: Path) -> tuple[list[Cell], list[str]]:
+    """Read the cells that can be read, and say of each other line why it is none.
+
+    Raises:
+        RecordError: nothing can be read at this path.
+    """
+    if path.is_dir():
+        return [], ["it is a folder"]
+    cells, damage = [], []
+    for number, line in enumerate(_read_lines(path), 1):
+        try:
+            cells.append(_parse_cell(line))
+        except (TypeError, ValueError, RecursionError) as error:
+            damage.append(f"line {number} is not a cell: {error}")
+    return cells, damage
+
+
+def _read_lines(path: Path) -> list[bytes]:
+    try:
+        return path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RecordError(f"{path} cannot be read: {error.strerror}.") from error
+
+
+def _parse_cell(line: bytes) -> Cell:
+    cell = Cell(**json.loads(line.decode()))
+    for name in ("run_id", "training_id"):
+        folder = getattr(cell, name)
+        if type(folder) is not str or folder in ("", "..") or Path(folder).name != folder:
+            raise ValueError(f"{name} is no name of a folder: {folder!r}")
+    if type(cell.factors) is not dict or type(cell.config) is not dict:
+        raise TypeError("factors and config must be objects")
+    if cell.sigma is not None and (type(cell.sigma) not in (int, float) or not _is_strength(cell.sigma)):
+        raise TypeError(f"sigma must be a number from 0 on, got {cell.sigma!r}")
+    if type(cell.config.get("seed", 0)) is not int:
+        raise TypeError(f"seed must be an integer, got {cell.config['seed']!r}")
+    return cell
+
+
+def _is_strength(sigma: float) -> bool:
+    return 0 <= sigma < _MOST or sigma == math.inf  # of a noise that leaves nothing of the signal
 
 
 def format_factor(value: Any) -> Any:

@@ -9,30 +9,31 @@ from typing import Any
 
 from ablation.records.atomic import write_text
 from ablation.records.cells import format_factor
-from ablation.records.errors import RecordError
+from ablation.records.storage import set_aside
 
 
 def append(path: Path, entry: Mapping[str, Any]) -> None:
-    """Add a command to sweep.json.
+    """Add a command to sweep.json; a damaged file is set aside.
 
     Args:
         path: the file; created if missing.
         entry: `command` as typed, `time` in seconds since the epoch, `version` of this package, `invalid` (factors
             and reason of each invalid cell) and `data` (summary and remarks by data set).
-
-    Raises:
-        RecordError: the file holds something else.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-    except ValueError as error:
-        raise RecordError(f"{path} cannot be read: {error}. Remove it; it only lists the sweep's commands.") from error
+    entries, reason = _read(path)
+    if reason:
+        set_aside(path, reason)
     write_text(path, json.dumps([*entries, entry], indent=1) + "\n")
+
+
+def damage(path: Path) -> str:
+    """Return why sweep.json cannot be read; an empty string if it can or does not exist."""
+    return _read(path)[1]
 
 
 def commands(path: Path) -> tuple[str, ...]:
     """Return the distinct commands in sweep.json, in the order of their first use."""
-    return tuple(dict.fromkeys(str(entry["command"]) for entry in _entries(path) if entry.get("command")))
+    return tuple(dict.fromkeys(str(entry["command"]) for entry in _read(path)[0] if entry.get("command")))
 
 
 def refusals(path: Path) -> tuple[str, ...]:
@@ -50,13 +51,26 @@ def data(path: Path) -> tuple[str, ...]:
 
 
 def _last_entry(path: Path) -> dict[str, Any]:
-    return (_entries(path) or [{}])[-1]
+    return (_read(path)[0] or [{}])[-1]
 
 
-def _entries(path: Path) -> list[dict[str, Any]]:
-    # A report can do without this file, so nothing in it is an error.
+def _read(path: Path) -> tuple[list[dict[str, Any]], str]:
+    """Return the commands, and why there are none in a damaged file. A report can do without them."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return []
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    except FileNotFoundError:
+        return [], ""
+    except (OSError, ValueError, RecursionError) as error:
+        return [], str(error)
+    is_history = type(entries) is list and all(map(_is_entry, entries))
+    return (entries, "") if is_history else ([], "it is no list of commands")
+
+
+def _is_entry(entry: Any) -> bool:
+    if type(entry) is not dict:
+        return False
+    invalid, surveys = entry.get("invalid", []), entry.get("data", {})
+    if type(invalid) is not list or type(surveys) is not dict:
+        return False
+    is_named = all(type(cell) is dict and type(cell.get("factors")) is dict and "reason" in cell for cell in invalid)
+    return is_named and all(type(remarks) is list for remarks in surveys.values())

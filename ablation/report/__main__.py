@@ -24,6 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         findings, page = build(options.folders, options.out)
+    except KeyboardInterrupt:
+        return 130
     except (AblationError, OSError) as error:
         Console(stderr=True).print(str(error), markup=False, highlight=False, soft_wrap=True, style="red")
         return 1

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ablation.records.atomic import replacing, write_text
+from ablation.records.errors import AblationError, RecordError
 from ablation.records.paths import SweepPaths
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from ablation.report.loading.index import Problem
     from ablation.report.statistics.findings import Findings
 
 _FILES = {
@@ -38,35 +41,47 @@ def build(folders: Sequence[Path | str] | Path | str, out: Path | str | None = N
         The findings that the report is made of, and the path of its page.
 
     Raises:
-        AblationError: A folder holds no sweep.
+        AblationError: A folder holds no sweep, or the report cannot be written.
     """
-    from concurrent.futures import ThreadPoolExecutor
-
-    from ablation.report.document.contents import compose_document
-    from ablation.report.document.html import embed, render_page
-    from ablation.report.document.markdown import render_markdown
     from ablation.report.loading.index import sweep_names
     from ablation.report.loading.sweep import load_sweeps
     from ablation.report.statistics.findings import Findings
 
     paths = [Path(folders)] if isinstance(folders, (str, Path)) else [Path(folder) for folder in folders]
     findings = Findings.of(load_sweeps(paths))
-    first, *others = dict.fromkeys(paths)
+    first, *others = paths
     default = SweepPaths(first).report
     if others:
         default /= "versus-" + "-".join(Path(name).name for name in sweep_names(others))
-    elif out is None:
-        from ablation.report import tensorboard
-
-        tensorboard.write(findings.sweep)
     folder = Path(out) if out else default
+    try:
+        if not others and out is None:
+            from ablation.report import tensorboard
+
+            tensorboard.write(findings.sweep)
+        return _write(findings, folder)
+    except OSError as error:
+        raise AblationError(
+            f"The report cannot be written to {folder}: {error.strerror or error} "
+            f"({error.filename2 or error.filename or folder}). Make this place writable, or give "
+            "`python -m ablation.report` another folder with --out."
+        ) from error
+
+
+def _write(findings: Findings, folder: Path) -> tuple[Findings, Path]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from ablation.report.document.contents import compose_document
+    from ablation.report.document.html import embed, render_page
+    from ablation.report.document.markdown import render_markdown
 
     with ThreadPoolExecutor(1) as pool:  # Arrow writes millions of rows while the figures are drawn
         curves = findings.sweep.curves
         futures = [pool.submit(_write_arrow, curves, folder / f"curves.{kind}") for kind in ("csv", "parquet")]
-        figures = _draw(findings, folder / "figures")
+        figures, damage = _draw(findings, folder / "figures")
         for future in futures:
             future.result()
+    findings = replace(findings, sweep=replace(findings.sweep, remarks=(*findings.sweep.remarks, *damage)))
     _write_tables(findings, folder)
 
     document = compose_document(findings, figures, _FILES)
@@ -108,19 +123,29 @@ def _write_tables(findings: Findings, folder: Path) -> None:
     write_text(folder / "tables.tex", render_latex({"results": results, "trends over sigma": trends}))
 
 
-def _draw(findings: Findings, folder: Path) -> Collection[str]:
-    """Save all figures as PNG and SVG and remove those of an earlier state of the sweep; returns their names."""
+def _draw(findings: Findings, folder: Path) -> tuple[Collection[str], Sequence[Problem]]:
+    """Save all figures as PNG and SVG and remove those of an earlier state of the sweep.
+
+    Returns:
+        Their names, and remarks on those that damaged files prevent; an earlier drawing of these stays.
+    """
     from ablation.report.figures.catalog import FIGURES
     from ablation.report.figures.style import style
+    from ablation.report.loading.index import Problem
 
+    damage = []
     with style():
         for spec in FIGURES:
-            if figure := spec.draw(findings):
-                _save(figure, folder / spec.name)
-            elif not spec.is_kept:
-                for suffix in (".png", ".svg"):
-                    (folder / f"{spec.name}{suffix}").unlink(missing_ok=True)
-    return [spec.name for spec in FIGURES if (folder / f"{spec.name}.png").exists()]
+            try:
+                if figure := spec.draw(findings):
+                    _save(figure, folder / spec.name)
+                elif not spec.is_kept:
+                    for suffix in (".png", ".svg"):
+                        (folder / f"{spec.name}{suffix}").unlink(missing_ok=True)
+            except RecordError as error:
+                reason = str(error).replace(f"{findings.sweep.folder}/", "")
+                damage.append(Problem(findings.sweep.name, spec.title, "", reason))
+    return [spec.name for spec in FIGURES if (folder / f"{spec.name}.png").exists()], damage
 
 
 def _save(figure: Figure, stem: Path) -> None:

@@ -204,8 +204,11 @@ def _update(path: Path, event: Event) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not synced, which would take seconds: a torn file differs and is written again.
     temporary = path.with_name(f".ablation-{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        for data in (version, payload):
-            RecordWriter(file).write(data)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            for data in (version, payload):
+                RecordWriter(file).write(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
     return True

@@ -6,15 +6,14 @@ are paired by image (Efron & Tibshirani 1993, section 8; Koehn, EMNLP 2004).
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.records.errors import RecordError
 from ablation.scoring import METRICS, Matches, score_resamples
+from ablation.scoring.archive import open_archive
 
 RESAMPLES = 1000
 
@@ -56,9 +55,12 @@ def read_resamples(path: Path, metric: str) -> tuple[NDArray[np.float64], int] |
         RecordError: The file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return (file[metric].astype(np.float64), int(file["images"])) if metric in file.files else None
+        with open_archive(path, "resamples") as file:
+            if metric not in file.files:
+                return None
+            values = file[metric].astype(np.float64)
+            if values.shape != (RESAMPLES,):
+                raise ValueError(f"{metric} has the shape {values.shape} instead of ({RESAMPLES},)")
+            return values, int(file["images"])
     except FileNotFoundError:
         return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise RecordError(f"{path} cannot be read as resamples: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ablation.records.errors import RecordError
+from ablation.scoring.archive import open_archive
 
 SCHEMA_VERSION = 1
 
@@ -28,6 +27,9 @@ MAX_DETECTIONS = 100  # of one class in one image
 # One integer holds the decisions for all thresholds and areas, in bit 10 * area + threshold.
 OF_ONE_AREA = (1 << len(THRESHOLDS)) - 1
 OF_ALL = (1 << len(THRESHOLDS) * len(AREAS)) - 1
+
+_OF_DETECTIONS = ("image", "category", "score", "matched", "ignored")
+_OF_TRUTHS = ("truth_image", "truth_category", "truth_count")
 
 
 def find_starts(*columns: NDArray[Any]) -> NDArray[np.intp]:
@@ -110,13 +112,12 @@ class Matches:
             FileNotFoundError: The file does not exist.
             RecordError: The file is damaged, holds something else, or has another schema.
         """
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+        with open_archive(path, f"matches of schema {SCHEMA_VERSION}") as file:
+            arrays = {name: file[name] for name in file.files}
             if (schema := int(arrays.pop("schema_version"))) != SCHEMA_VERSION:
                 raise ValueError(f"it has schema {schema}")
-            return cls(**arrays | {"score": arrays["score"].astype(np.float64)})
-        except FileNotFoundError:
-            raise
-        except (OSError, EOFError, ValueError, TypeError, KeyError, AttributeError, zipfile.BadZipFile) as error:
-            raise RecordError(f"{path} cannot be read as matches of schema {SCHEMA_VERSION}: {error}") from error
+            matches = cls(**arrays | {"score": arrays["score"].astype(np.float64)})
+            for columns in (_OF_DETECTIONS, _OF_TRUTHS):
+                if len(lengths := {len(getattr(matches, name)) for name in columns}) > 1:
+                    raise ValueError(f"{', '.join(columns)} have different lengths {sorted(lengths)}")
+            return matches

@@ -21,6 +21,7 @@ from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_status, try_read_record
 from ablation.sweep.identity import identify
+from ablation.sweep.results import find_damaged_results
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,14 @@ class Plan:
 
     @cached_property
     def finished_runs(self) -> Mapping[str, Status]:
-        """The runs that are done, by id: completed or diverged."""
-        statuses = {run_id: read_status(self.paths.run(run_id).record, RunRecord) for run_id in self.runs}
+        """The runs that are done, by id: completed or diverged; one with damaged results is evaluated again."""
+        statuses = {run_id: self._status(planned.cell) for run_id, planned in self.runs.items()}
         return {run_id: status for run_id, status in statuses.items() if status.is_final}
+
+    def _status(self, cell: Cell) -> Status:
+        run, training = self.paths.run(cell.run_id), self.paths.training(cell.training_id)
+        status = read_status(run.record, RunRecord)
+        return Status.PLANNED if status.is_final and find_damaged_results(run, training) else status
 
     @cached_property
     def finished_trainings(self) -> frozenset[str]:

@@ -16,12 +16,12 @@ from rich.console import Console
 
 from ablation import __version__
 from ablation.records import history, provenance
-from ablation.records.cells import Cell, read_cells, write_cells
+from ablation.records.cells import Cell, parse_cells, write_cells
 from ablation.records.errors import AblationError
 from ablation.records.failure import Failure
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
-from ablation.records.storage import read_record, read_status, try_read_record, write_record
+from ablation.records.storage import read_record, read_status, set_aside, try_read_record, write_record
 from ablation.sweep.check_models import check_models
 from ablation.sweep.deciding_code import changed_code
 from ablation.sweep.plan import Plan, PlannedCell, RequestedCell, make_plan
@@ -104,7 +104,7 @@ def _unwritable(folder: Path, reason: str, key: str = "sweep.root") -> AblationE
 
 def _check_versions(plan: Plan, console: Console) -> None:
     """Refuse to mix results of several versions in one sweep."""
-    cells = [*read_cells(plan.paths.cells), *(planned.cell for planned in plan.cells)]
+    cells = [*parse_cells(plan.paths.cells)[0], *(planned.cell for planned in plan.cells)]
     now = provenance.versions()
     found: set[str] = set()
     unnamed = 0
@@ -145,7 +145,9 @@ def _append_history(plan: Plan, arguments: Sequence[str]) -> None:
             # In these a report follows the last command, also for the cells of earlier commands.
             evaluation = plan.cells[0].config.evaluation
             settings = {f"evaluation.{key}": getattr(evaluation, key) for key in ("primary_metric", "diverged")}
-            earlier = read_cells(paths.cells)
+            earlier, damage = parse_cells(paths.cells)
+            if damage:
+                set_aside(paths.cells, f"{damage[0]}. All cells that can be read are kept")
             cells = {_cell_key(cell): replace(cell, config={**cell.config, **settings}) for cell in earlier}
             cells |= {_cell_key(planned.cell): planned.cell for planned in plan.cells}
             write_cells(paths.cells, list(cells.values()))
@@ -257,8 +259,8 @@ def _write_report(plan: Plan, console: Console) -> None:
     folder = plan.paths.folder
     findings, index = build([folder])
     console.print(build_summary(findings), soft_wrap=False)
-    console.print(f"Report:      {index}")
-    console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}")
+    console.print(f"Report:      {index}", markup=False)
+    console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}", markup=False)
     records = [read_record(plan.paths.run(run_id).record, RunRecord) for run_id in plan.runs]
     failed = [r for r in records if r is not None and not r.status.is_final]
     if failed or plan.invalid:

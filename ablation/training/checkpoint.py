@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +48,30 @@ def _check(state: Any, model: nn.Module) -> None:
         raise ValueError("it is of another model")
 
 
-def truncate_metrics(metrics: Path, iteration: int) -> None:
-    """Drop the lines of metrics.jsonl from `iteration` on; the resumed training writes them again."""
+def truncate_metrics(metrics: Path, iteration: int, period: int) -> None:
+    """Drop the lines of metrics.jsonl that the training resumed at `iteration` writes again or that have no place.
+
+    An interruption logs its last iteration, also between two multiples of the logging period. Of that line only the
+    validation loss is kept. Lines that cannot be read are dropped.
+    """
+    if metrics.is_dir():
+        set_aside(metrics, "it is a folder")
     if not metrics.exists():
         return
     lines = []
-    for line in metrics.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # cut off by the interruption
-            continue
-        if entry["iteration"] < iteration:
-            lines.append(line + "\n")
+    for entry in _entries(metrics):
+        is_extra = entry["iteration"] == iteration - 1 and iteration % period
+        kept = {key: v for key, v in entry.items() if not is_extra or key.startswith(("iteration", "validation/"))}
+        if entry["iteration"] < iteration and len(kept) > 1:
+            lines.append(json.dumps(kept, sort_keys=True) + "\n")
     write_text(metrics, "".join(lines))
+
+
+def _entries(metrics: Path) -> Iterator[dict[str, Any]]:
+    for line in metrics.read_bytes().splitlines():
+        try:
+            entry = json.loads(line.decode())
+        except (ValueError, RecursionError):  # cut off by the interruption, or damaged
+            continue
+        if type(entry) is dict and type(entry.get("iteration")) is int:
+            yield entry

@@ -101,7 +101,7 @@ class Training:
         if self.iterations:
             logger.info("Resumed at iteration %d.", self.iterations)
         if comm.is_main_process():
-            truncate_metrics(self._paths.metrics, self.iterations)
+            truncate_metrics(self._paths.metrics, self.iterations, self._config.sweep.log_period)
         self.register_hooks()
         with self._injection, handle_signals(self._request_stop, signal.SIGTERM):
             try:

@@ -11,8 +11,9 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from ablation.records import history
 from ablation.records.atomic import replacing, write_text
-from ablation.records.cells import Cell, read_cells, write_cells
+from ablation.records.cells import Cell, parse_cells, read_cells, write_cells
 from ablation.records.errors import RecordError
 from ablation.records.failure import Failure
 from ablation.records.paths import SweepPaths
@@ -115,6 +116,33 @@ def test_a_damaged_or_foreign_or_newer_record_is_refused_with_its_path(tmp_path,
     assert str(refused.value).startswith(str(path))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": "0"},
+        {"seed": None},
+        {"status": ["completed"]},
+        {"metrics": [1.0]},
+        {"metrics": {"segm/AP": "much"}},
+        {"flags": "all"},
+        {"flags": [3]},
+        {"grid": {"a": 1}},
+        {"grid": [{"type": "gaussian"}]},
+        {"corruptions": [[]]},
+        {"telemetry": {"p2": {"calls": 1, "signal_rms": 1.0, "noise_rms": "0"}}},
+        {"error_shift": {"bbox": 3}},
+        {"environment": []},
+        {"seconds": True},
+        {"run_id": 3},
+    ],
+    ids=str,
+)
+def test_a_value_of_another_type_is_refused(tmp_path, changes):
+    (tmp_path / "record.json").write_text(_document(**changes))
+    with pytest.raises(RecordError, match=r"record\.json is not a RunRecord"):
+        read_record(tmp_path / "record.json", RunRecord)
+
+
 def test_a_record_of_the_other_kind_is_refused(tmp_path):
     write_record(tmp_path / "record.json", FAILED)
     with pytest.raises(RecordError, match="is not a RunRecord"):
@@ -180,6 +208,60 @@ def test_a_foreign_line_among_the_cells_is_named(tmp_path, line):
     path.write_text(path.read_text() + line + "\n")
     with pytest.raises(RecordError, match=r"cells\.jsonl cannot be read: line 3 is not a cell"):
         read_cells(path)
+
+
+def test_a_torn_last_line_loses_no_other_cell(tmp_path):
+    path = tmp_path / "cells.jsonl"
+    write_cells(path, [*CELLS, CELLS[0]])
+    path.write_bytes(path.read_bytes()[:-9])
+    cells, damage = parse_cells(path)
+    assert cells == CELLS
+    assert len(damage) == 1 and damage[0].startswith("line 3 is not a cell")
+
+
+ENTRY = {"command": "x", "invalid": [{"factors": {"a": 1}, "reason": "no"}], "data": {"d": ["one", "two"]}}
+
+
+def test_commands_are_kept_with_what_they_found(tmp_path):
+    path = tmp_path / "sweep.json"
+    for entry in ({"command": "first"}, ENTRY):
+        history.append(path, entry)
+    assert history.commands(path) == ("first", "x")
+    assert history.refusals(path) == ("a=1: no",)
+    assert history.data(path) == ("d: one; two",)
+    assert history.damage(path) == ""
+
+
+@pytest.mark.parametrize(
+    "torn",
+    [
+        b"",
+        b"3",
+        b"{",
+        b"\0\0",
+        b"\xff",
+        b'{"a": 1}',
+        b"[3]",
+        b'[{"invalid": [3]}]',
+        b'[{"data": []}]',
+        b'[{"data": {"d": 1}}]',
+    ],
+)
+def test_a_damaged_history_is_no_history_and_is_set_aside(tmp_path, torn):
+    path = tmp_path / "sweep.json"
+    path.write_bytes(torn)
+    assert history.damage(path)
+    assert history.commands(path) == history.refusals(path) == history.data(path) == ()
+    history.append(path, ENTRY)
+    assert history.commands(path) == ("x",)
+    assert (tmp_path / "sweep.torn").read_bytes() == torn
+
+
+def test_a_folder_in_place_of_the_history_is_set_aside(tmp_path):
+    (tmp_path / "sweep.json" / "kept").mkdir(parents=True)
+    assert history.damage(tmp_path / "sweep.json")
+    history.append(tmp_path / "sweep.json", ENTRY)
+    assert (tmp_path / "sweep.torn" / "kept").is_dir()
 
 
 def test_every_file_of_a_sweep_has_its_place(tmp_path):

@@ -1,6 +1,7 @@
 """Reports give the same bytes for the same records, hold every cell, and claim only what can be claimed."""
 
 import base64
+import errno
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import ROOT
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
@@ -460,7 +462,7 @@ def test_the_command_compares_folders_and_refuses_what_is_no_sweep(tmp_path, cap
     assert "versus-two" in capsys.readouterr().out.replace("\n", "")
     assert main([str(tmp_path / "none")]) == 1
     error = capsys.readouterr().err
-    assert "is no folder" in error
+    assert "does not exist" in error
     assert "Sweeps beside it: one, two" in error
     assert "Traceback" not in error
 
@@ -578,3 +580,68 @@ def test_a_label_of_a_column_is_folded():
     figure = heatmaps.draw_heat_map(table, "AP")
     labels = [label.get_text() for label in figure.axes[0].get_xticklabels()]
     assert labels == ["short", "a_class_name_of_37_c\nharacters_in_a_row"]
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_a_finished_run_without_the_primary_metric_is_finished(tmp_path):
+    boxes = make_sweep(tmp_path / "boxes", GRID, metrics=("bbox/AP",))
+    masks = make_sweep(tmp_path / "masks", GRID)
+    findings, page = build([boxes.folder, masks.folder])
+    rows = [row for row in build_results_table(findings).rows if row[0] == "boxes"]
+    assert [row[2] for row in rows] == ["2"] * 3
+    assert {row[5] for row in rows} == {"no segm/AP"}
+    assert "no result" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), PermissionError(13, "Permission denied")]
+)
+def test_a_report_that_cannot_be_written_says_where_and_what_to_do(tmp_path, in_process, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]})
+    monkeypatch.setattr("ablation.records.atomic.tempfile.mkstemp", lambda **_: fail())
+    result = in_process(main, str(paths.folder))
+    assert result.status == 1
+    assert f"{error.strerror} ({paths.report}" in result.err
+    assert "--out" in result.err
+    assert "Traceback" not in result.err
+
+
+def test_an_interrupt_is_quiet(tmp_path, in_process, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ablation.report.__main__.build", interrupted)
+    result = in_process(main, str(tmp_path))
+    assert (result.status, result.out, result.err) == (130, "", "")
+
+
+@pytest.mark.usefixtures("unpainted")
+def test_every_name_is_escaped_wherever_it_stands(tmp_path):
+    bad = "<i>x</i>"
+    paths = make_sweep(tmp_path / "s", GRID, metrics=(f"bbox/AP-{bad}", "segm/AP", f"segm/AP-{bad}", f"segm/{bad}"))
+    paths.sweep.write_text(
+        json.dumps([{"command": bad, "data": {bad: [bad]}, "invalid": [{"factors": {bad: bad}, "reason": bad}]}])
+    )
+    base = {"evaluation.primary_metric": f"segm/{bad}", "noise.sigma": 0}
+    make_sweep(paths.folder, {bad: [bad, "y"]}, base=base, metrics=(f"segm/{bad}",), status=lambda _: Status.FAILED)
+    page = build(paths.folder)[1]
+    assert "<i>" not in page.read_text()
+    assert "<i>" not in re.sub("```.*?```", "", (page.parent / "report.md").read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["shapes", "levels", "nuclei"])
+def test_a_report_of_an_example_removes_and_changes_nothing_that_it_cannot_make_again(tmp_path, name):
+    folder = shutil.copytree(ROOT / "sweeps" / f"example-{name}", tmp_path / f"example-{name}")
+    before = contents(folder)
+    build(folder)
+    first = contents(folder)
+    # The committed figures were stored with fewer colours; the page and the text name the place of the sweep.
+    changed = {path for path in before if first.get(path) != before[path] and path.parent.name != "figures"}
+    assert {path.name for path in changed} <= {"index.html", "report.md"}
+    assert {path for path in before if path.name == "detections.png"} <= first.keys() & before.keys()
+    build(folder)
+    assert contents(folder) == first

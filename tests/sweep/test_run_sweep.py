@@ -250,6 +250,17 @@ def test_a_level_that_the_destination_does_not_read_is_an_invalid_cell(swept, pa
     assert "'p6' is not read" in (paths.report / "report.md").read_text()
 
 
+def test_damaged_files_of_the_sweep_are_set_aside_and_written_again(swept, paths):
+    swept("noise.sigma=0,0.1")
+    paths.sweep.write_text("3")
+    paths.cells.write_bytes(paths.cells.read_bytes()[:-20])  # its last line is cut off
+    swept("noise.sigma=0.2")
+    assert [entry["command"].split()[-1] for entry in json.loads(paths.sweep.read_text())] == ["noise.sigma=0.2"]
+    assert paths.sweep.with_suffix(".torn").read_text() == "3"
+    assert paths.cells.with_suffix(".torn").exists()
+    assert [cell.sigma for cell in read_cells(paths.cells)] == [0.0, 0.2]
+
+
 def test_another_primary_metric_asks_for_no_second_row(swept, paths):
     swept("noise.sigma=0,0.1")
     swept("noise.sigma=0", "evaluation.primary_metric=bbox/AP")

@@ -128,14 +128,17 @@ def p_values(verdict: Verdict) -> list[str]:
 
 
 def _count(e: Estimate) -> str:
-    n = str(e.n) if e.n == e.asked else f"{e.n} of {e.asked}"
+    seeds = e.n or e.finished  # where no run measured this metric, the other columns are means over these
+    n = str(seeds) if seeds == e.asked else f"{seeds} of {e.asked}"
     return f"{n} ({e.pairs} paired)" if e.pairs not in (0, e.n) else n
 
 
 def _difference(e: Estimate) -> str:
     label = f" ({e.divergence})" if e.divergence else ""
     if not e.n:
-        return f"diverged {e.diverged} of {e.asked}" if e.diverged else "no result"
+        if e.diverged:
+            return f"diverged {e.diverged} of {e.asked}"
+        return f"no {e.metric}" if e.finished else "no result"
     if e.is_baseline:
         return f"baseline{label}"
     return f"no baseline{label}" if e.difference is None else f"{e.difference:+.1f}{label}"

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
+import zlib
 from pathlib import Path
+from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from numpy.typing import NDArray
 
+from ablation.records.errors import RecordError
 from ablation.records.paths import SweepPaths
 from ablation.report.figures.style import subsample_evenly
 from ablation.report.loading.sweep import Sweep
@@ -19,7 +24,7 @@ _MAX_PICTURES = 4
 
 def detections(findings: Findings) -> Figure | None:
     """Show the pictures that `find_pictures` finds, two in a row, each under the name of its cell."""
-    images = [(name, imread(path)) for name, path in find_pictures(findings.sweep, _MAX_PICTURES)]
+    images = [(name, _read(path)) for name, path in find_pictures(findings.sweep, _MAX_PICTURES)]
     if not images:
         return None
     columns = min(2, len(images))
@@ -33,6 +38,16 @@ def detections(findings: Findings) -> Figure | None:
         ax.imshow(image)
         ax.set_title(name)
     return figure
+
+
+def _read(path: Path) -> NDArray[Any]:
+    try:
+        return imread(path)
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # Pillow raises all of them
+        raise RecordError(
+            f"{path} cannot be read as a picture: {error}. Remove it, or repeat the command of its sweep, which "
+            "evaluates the run again if its weights are still there."
+        ) from error
 
 
 def find_pictures(sweep: Sweep, count: int) -> list[tuple[str, Path]]:

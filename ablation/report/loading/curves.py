@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,15 @@ from numpy.typing import NDArray
 _BATCH = 64  # logs parsed together: one call per log takes twice the time, one for all of them takes much memory
 _TRAINING = "\0training"  # a name that no metric has
 _KEYS = [_TRAINING, "iteration"]
+_MOST_ITERATIONS = 2**53  # larger numbers are damage, and no integers in a frame
+_ON_PERIOD = 0.75  # share of the logged iterations on one period; where less are, the period was changed
 
 
 def read_curves(files: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, int]]:
     """Read all numbers that trainings have logged.
 
-    A resumed training logs some iterations twice: the later line counts, metric by metric.
+    A resumed training logs some iterations twice: the later line counts, metric by metric. An interruption also logs
+    an iteration between two of the logging period; it is left out, so that all trainings have the same iterations.
 
     Args:
         files: metrics.jsonl by training id; a missing file holds nothing.
@@ -28,7 +30,8 @@ def read_curves(files: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, int]
     Returns:
         A frame with the columns training_id, iteration (counted from 0), metric and value (never NaN), sorted by the
         first, third and second, names as categories. And by training id the number of lines that cannot be read,
-        where there are any; a torn last line does not count, since a training may be writing it or was killed there.
+        where there are any; the beginning of an entry at the end does not count, since a training may be writing it or
+        was killed there.
     """
     paths = {name: path for name, path in sorted(files.items()) if path.is_file()}
     numbered = list(enumerate(paths.values()))
@@ -82,30 +85,36 @@ def _parse_numbers(texts: Mapping[int, bytes]) -> pd.DataFrame | None:
         if not are_numbers or not pyarrow.types.is_integer(read["iteration"].type) or read["iteration"].null_count:
             return None
         table: pd.DataFrame = read.to_pandas()
-    except ValueError:  # of Arrow, or of a name that is not UTF-8
+    except (ValueError, pyarrow.ArrowException):  # also of a name that is not UTF-8
+        return None
+    if not table["iteration"].between(0, _MOST_ITERATIONS, inclusive="left").all():
         return None
     table[_TRAINING] = np.repeat(np.array(list(whole), np.int32), lines)
     return table
 
 
 def _parse_lines(training: int, text: bytes, bad: dict[int, int]) -> pd.DataFrame:
-    parsed = [_parse_line(line) for line in text.decode(errors="replace").splitlines()]
-    if unreadable := parsed[:-1].count(None):
+    lines = text.splitlines()
+    parsed = [_parse_line(line) for line in lines]
+    if parsed and parsed[-1] is None and lines[-1].startswith(b"{") and not text.endswith(b"\n"):  # torn
+        parsed.pop()
+    if unreadable := parsed.count(None):
         bad[training] = unreadable
     table = pd.DataFrame.from_records([entry for entry in parsed if entry]).apply(pd.to_numeric, errors="coerce")
     table[_TRAINING] = np.full(len(table), training, np.int32)
     return table if len(table) else pd.DataFrame(columns=_KEYS, dtype=np.int64)
 
 
-def _parse_line(line: str) -> dict[str, Any] | None:
-    """Return the logged object; None if the line holds none or none with a finite iteration."""
+def _parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the logged object; None if the line holds none or none with an iteration."""
     try:
-        entry = json.loads(line)
+        entry = json.loads(line.decode())
     except (ValueError, RecursionError):
         return None
     iteration = entry.get("iteration") if type(entry) is dict else None
-    is_number = type(iteration) is int or (type(iteration) is float and math.isfinite(iteration))
-    return entry if is_number else None
+    if isinstance(iteration, bool) or not isinstance(iteration, (int, float)):
+        return None
+    return entry if 0 <= iteration < _MOST_ITERATIONS else None
 
 
 def _points(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[NDArray[Any], ...]:
@@ -114,9 +123,33 @@ def _points(table: pd.DataFrame, metrics: Sequence[str]) -> tuple[NDArray[Any], 
     is_next = (np.diff(table[_TRAINING]) > 0) | (np.diff(table["iteration"]) > 0)
     if not is_next.all():
         table = table.groupby(_KEYS, as_index=False).last()
+    _drop_interruptions(table)
     values = table.reindex(columns=list(metrics)).to_numpy(dtype=np.float64).T
     metric, row = np.nonzero(~np.isnan(values))
     training = table[_TRAINING].to_numpy(np.int32)[row]
     order = np.argsort(training, kind="stable")
     row, metric = row[order], metric[order]
     return training[order], table["iteration"].to_numpy()[row], metric.astype(np.int32), values[metric, row]
+
+
+def _drop_interruptions(table: pd.DataFrame) -> None:
+    """Clear the few rows of each training that are off its logging period, except for the last and validation losses.
+
+    Args:
+        table: Sorted by training and iteration; changed in place.
+    """
+    if "total_loss" not in table:
+        return
+    logged = table.index[table["total_loss"].notna()]
+    if logged.empty:
+        return
+    trainings, iterations = (table.loc[logged, key].to_numpy() for key in _KEYS)
+    extra = []
+    for rows in np.split(np.arange(len(logged)), np.flatnonzero(np.diff(trainings)) + 1):
+        steps, counts = np.unique(np.diff(iterations[rows], prepend=-1), return_counts=True)
+        is_extra = (iterations[rows[:-1]] + 1) % steps[counts.argmax()] != 0
+        if is_extra.sum() <= (1 - _ON_PERIOD) * len(rows):
+            extra.append(logged[rows[:-1][is_extra]])
+    metrics = [name for name in table if name not in _KEYS and not str(name).startswith("validation/")]
+    for rows in extra:
+        table.loc[rows, metrics] = np.nan

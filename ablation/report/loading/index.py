@@ -50,10 +50,10 @@ class RecordIndex:
     def __init__(self, paths: SweepPaths, cells: Sequence[Cell]) -> None:
         self._paths = paths
         self.name = paths.folder.resolve().name
-        run_ids = dict.fromkeys((c.run_id, c.training_id) for c in cells)
-        self._runs = {r: _read(paths.run(r).record, RunRecord) for r, _ in run_ids}
+        self._trainings = {c.run_id: c.training_id for c in cells}
+        self._runs = {r: _read(paths.run(r).record, RunRecord) for r in self._trainings}
         self.trainings = {c.training_id: _read(paths.training(c.training_id).record, TrainingRecord) for c in cells}
-        self._states = {run_id: self._state(run_id, training_id) for run_id, training_id in run_ids}
+        self._states = {run_id: self._state(run_id, training_id) for run_id, training_id in self._trainings.items()}
 
     @property
     def completed(self) -> list[RunRecord]:
@@ -85,7 +85,7 @@ class RecordIndex:
                 status.value,
                 failure.message.replace(f"{folder}/", ""),  # a sweep that was moved gives the same report
                 failure.advice,
-                below(failure.log, folder),
+                _find_log(failure.log, folder),
             )
             for run_id, (status, failure) in self._states.items()
             if failure
@@ -101,7 +101,18 @@ class RecordIndex:
             for level, t in r.telemetry.items()
             if t.calls and t.noise_rms == 0
         ]
-        return tuple(Problem(self.name, identifier(r), r.status.value, reason) for r, reason in flagged + silent)
+        remarks = [Problem(self.name, identifier(r), r.status.value, reason) for r, reason in flagged + silent]
+        done = {run_id for run_id, (status, _) in self._states.items() if status is Status.COMPLETED}
+        unread = {t: self.trainings[t] for run_id, t in self._trainings.items() if run_id in done}
+        lost = "What it says of the training, its noise and its cost is missing."
+        for training_id, record in unread.items():
+            if isinstance(record, RecordError):
+                remarks.append(self.damage(training_id, f"{str(record).rstrip('.')}. {lost}"))
+        return tuple(remarks)
+
+    def damage(self, name: str, reason: str) -> Problem:
+        """Return the remark that a file could not be read, with its path from the sweep's folder on."""
+        return Problem(self.name, name, "", reason.replace(f"{self._paths.folder}/", ""))
 
     def status(self, run_id: str) -> str:
         """Return the state of a run, as the value of a `Status`."""
@@ -152,13 +163,13 @@ def _is_held(lock: Path) -> bool:
         return True
 
 
-def below(log: str, folder: Path) -> str:
-    """Return a path relative to the folder if it lies below it, else as it is."""
+def _find_log(log: str, folder: Path) -> str:
+    """Return the path of a log from the sweep's folder on, as it is if it lies elsewhere; empty if there is none."""
     path = Path(log)
-    for base in (folder, folder.resolve()):
-        if log and path.is_relative_to(base):
-            return str(path.relative_to(base))
-    return log
+    here = Path(*path.parts[-3:])  # runs/<id>/log.txt: also of a sweep that was moved
+    if log and (folder / here).is_file():
+        return str(here)
+    return log if log and path.is_file() else ""
 
 
 def identifier(record: Record) -> str:

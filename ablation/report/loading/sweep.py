@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -14,14 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablation.records import history
-from ablation.records.cells import Cell, format_factor, read_cells
-from ablation.records.errors import AblationError
+from ablation.records.cells import Cell, format_factor, parse_cells
+from ablation.records.errors import AblationError, RecordError
 from ablation.records.paths import SweepPaths
-from ablation.records.schema import Status
+from ablation.records.schema import Status, TrainingRecord
 from ablation.report.loading import frames
 from ablation.report.loading.curves import read_curves
 from ablation.report.loading.factors import SIGMA, precedence, swept, value_of
-from ablation.report.loading.index import Problem, RecordIndex, below, sweep_names
+from ablation.report.loading.index import Problem, RecordIndex, sweep_names
 from ablation.report.loading.rerun import rerun_command
 
 FALLBACKS = ("segm/AP", "bbox/AP")
@@ -116,20 +117,29 @@ class Sweep:
         """True if nothing is left to do: every run completed or diverged."""
         return all(Status(status).is_final for status in self.runs["status"])
 
-    def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None]:
-        """Return by run_id the metric on resamples of the test images, shape (B,), and the least number of images."""
+    def resamples(self, metric: str) -> tuple[dict[str, NDArray[np.float64]], int | None, tuple[Problem, ...]]:
+        """Return the metric on resamples of the test images.
+
+        Returns:
+            By run_id the metric on each resample, shape (B,); the least number of images; remarks on damaged files.
+        """
         from ablation.scoring.bootstrap import read_resamples
 
         found: dict[str, tuple[NDArray[np.float64], int]] = {}
+        damage = []
+        names = dict(zip(self.folders, sweep_names(self.folders), strict=True))
         for run_id in self.completed["run_id"].unique():
-            for folder in self.folders:
-                if resamples := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
-                    found[run_id] = resamples
+            for folder, name in names.items():
+                try:
+                    if resamples := read_resamples(SweepPaths(folder).run(run_id).resamples, metric):
+                        found[run_id] = resamples
+                except RecordError as error:
+                    damage.append(Problem(name, run_id, "", str(error).replace(f"{folder}/", "")))
         images = min((count for _, count in found.values()), default=None)
         draws = {run_id: values for run_id, (values, _) in found.items()}
         if draws and self.diverged_rule == "zero":
             draws |= dict.fromkeys((run.run_id for run in self.diverged), 0.0 * next(iter(draws.values())))
-        return draws, images
+        return draws, images, tuple(damage)
 
     def ap(self, run_id: str, images: Iterable[Any] | None = None, metric: str | None = None) -> float:
         """Return AP, or another metric, of one run on some of its test images.
@@ -174,23 +184,30 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
     """
     if not folders:
         raise AblationError("No sweep folder is given. Name at least one, such as sweeps/<name>.")
-    sweeps = {paths: _cells(paths) for paths in map(SweepPaths, dict.fromkeys(map(Path, folders)))}
-    factors = tuple(sorted({f for cells in sweeps.values() for f in swept(cells)}, key=precedence))
-    rule = str(next(iter(sweeps.values()))[0].config.get("evaluation.diverged", "survivors"))
-    parts = [_load(paths, cells, factors, rule) for paths, cells in sweeps.items()]
+    given: dict[str, Path] = {}
+    for folder in map(Path, folders):
+        if (same := given.setdefault(os.path.realpath(folder), folder)) is not folder:
+            raise AblationError(
+                f"{same} and {folder} are the same sweep, and it is not compared with itself. Name it once."
+            )
+    sweeps = {paths: _cells(paths) for paths in map(SweepPaths, given.values())}
+    factors = tuple(sorted({f for cells, _ in sweeps.values() for f in swept(cells)}, key=precedence))
+    rule = str(next(iter(sweeps.values()))[0][0].config.get("evaluation.diverged", "survivors"))
+    parts = [_load(paths, *cells, factors, rule) for paths, cells in sweeps.items()]
     return parts[0] if len(parts) == 1 else _join(parts)
 
 
-def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...], rule: str) -> Sweep:
+def _load(
+    paths: SweepPaths, cells: Sequence[Cell], damage: Sequence[str], factors: tuple[str, ...], rule: str
+) -> Sweep:
     index = RecordIndex(paths, cells)
     metrics = tuple(dict.fromkeys(m for run in index.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
     curves, bad_lines = read_curves({t: paths.training(t).metrics for t in index.trainings})
-    gaps = []
-    for training_id, bad in bad_lines.items():
-        reason = f"{bad} line{'s' * (bad > 1)} of metrics.jsonl cannot be read; the curve has gaps."
-        log = below(str(paths.training(training_id).metrics), paths.folder)
-        gaps.append(Problem(index.name, training_id, "", reason, log=log))
+    gaps = [index.damage(t, reason) for t, reason in _gaps(paths, index, curves, bad_lines).items()]
+    damaged = [index.damage(paths.cells.name, f"{reason}. This cell is left out.") for reason in damage]
+    if reason := history.damage(paths.sweep):
+        damaged.append(index.damage(paths.sweep.name, f"It cannot be read: {reason}. The commands are not known."))
     zeros = [run.run_id for run in index.diverged] if rule == "zero" else []
     return Sweep(
         folders=(paths.folder,),
@@ -208,7 +225,7 @@ def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...], ru
         diverged_rule=rule,
         diverged=index.diverged,
         failures=index.failures,
-        remarks=(*index.remarks, *gaps),
+        remarks=(*damaged, *index.remarks, *gaps),
         refusals=history.refusals(paths.sweep),
         commands=history.commands(paths.sweep),
         reruns={cell.run_id: rerun_command(cell, index.name) for cell in cells},
@@ -217,19 +234,56 @@ def _load(paths: SweepPaths, cells: Sequence[Cell], factors: tuple[str, ...], ru
     )
 
 
-def _cells(paths: SweepPaths) -> list[Cell]:
-    folder = paths.folder
-    if not paths.cells.is_file():
-        reason = "holds no cells.jsonl" if folder.is_dir() else "is no folder"
-        near = sorted(f.parent.name for f in folder.parent.glob("*/cells.jsonl"))
-        there = f"Sweeps beside it: {', '.join(near)}." if near else f"There is no sweep in {folder.parent}."
-        raise AblationError(
-            f"{folder} is no sweep: it {reason}. {there} Give the folder of a sweep, or start one first."
-        )
-    cells = read_cells(paths.cells)
+def _gaps(paths: SweepPaths, index: RecordIndex, curves: pd.DataFrame, bad_lines: Mapping[str, int]) -> dict[str, str]:
+    """Return what is missing in the curves of trainings."""
+    last = curves.groupby("training_id", observed=True)["iteration"].max().to_dict()
+    reasons = {}
+    for training_id, record in index.trainings.items():
+        metrics, logged = paths.training(training_id).metrics, last.get(training_id, -1) + 1
+        asked = 0
+        if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
+            asked = record.iterations
+        where = f"trainings/{training_id}/{metrics.name}"
+        if bad := bad_lines.get(training_id):
+            reasons[training_id] = f"{bad} line{'s' * (bad > 1)} of {where} cannot be read; the curve has gaps."
+        elif metrics.exists() and not metrics.is_file():
+            reasons[training_id] = f"{where} is no file; the curve is missing."
+        elif metrics.exists() and logged < asked:
+            reasons[training_id] = f"{where} ends after {logged} of {asked} iterations."
+    return reasons
+
+
+def _cells(paths: SweepPaths) -> tuple[list[Cell], list[str]]:
+    """Return the cells that can be read, and why the others cannot."""
+    try:
+        is_sweep = paths.cells.exists()
+    except OSError as error:  # such as a name that is too long
+        raise AblationError(f"{paths.folder} cannot be read: {error.strerror}. Give the folder of a sweep.") from error
+    if not is_sweep:
+        raise AblationError(_explain(paths.folder))
+    cells, damage = parse_cells(paths.cells)
     if not cells:
-        raise AblationError(f"{paths.cells} is empty: no cell was requested. Repeat the command of the sweep.")
-    return cells
+        reason = f"cannot be read: {damage[0]}" if damage else "is empty: no cell was requested"
+        raise AblationError(f"{paths.cells} {reason}. Repeat the command of the sweep, which writes it again.")
+    return cells, damage
+
+
+def _explain(folder: Path) -> str:
+    """Say why a folder is no sweep, and which sweeps are near."""
+    reason = "holds no cells.jsonl" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
+    around = next((parent for parent in folder.absolute().parents if (parent / "cells.jsonl").is_file()), None)
+    inside, beside = (sorted(file.parent.name for file in at.glob("*/cells.jsonl")) for at in (folder, folder.parent))
+    if around:
+        there = f"It lies in the sweep {around}."
+    elif inside or beside:
+        there = f"Sweeps {'in' if inside else 'beside'} it: {_list_some(inside or beside)}."
+    else:
+        there = f"There is no sweep in {folder.parent}."
+    return f"{folder} is no sweep: it {reason}. {there} Give the folder of a sweep, or start one first."
+
+
+def _list_some(names: Sequence[str], most: int = 10) -> str:
+    return ", ".join([*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])])
 
 
 def _runs(cells: Sequence[Cell], index: RecordIndex, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:

@@ -36,6 +36,7 @@ class Estimate:
         metric: By detectron2's name.
         sigma: Of the first cell; NaN if it is only measured.
         asked: Number of seeds that were requested.
+        finished: Number of seeds whose run is completed, also one that did not measure this metric.
         n: Number of seeds that have a value.
         diverged: Number of seeds whose training diverged.
         diverged_baselines: Number of seeds whose baseline's training diverged.
@@ -52,6 +53,7 @@ class Estimate:
     metric: str
     sigma: float
     asked: int
+    finished: int
     n: int
     diverged: int
     diverged_baselines: int
@@ -228,6 +230,7 @@ def estimate(
                 metric=metric,
                 sigma=float(table[SIGMA][first]),
                 asked=len(asked),
+                finished=len({table["seed"][i] for i in rows if table["status"][i] == Status.COMPLETED.value}),
                 n=len(own),
                 diverged=len(diverged),
                 diverged_baselines=len(lost),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ablation.report.loading.factors import SIGMA
 from ablation.report.loading.sweep import Sweep
@@ -26,7 +26,8 @@ class Findings:
     @classmethod
     def of(cls, sweep: Sweep) -> Findings:
         """Estimate the primary metric of all cells and apply the rule to them."""
-        resampled, images = sweep.resamples(sweep.primary_metric)
+        resampled, images, damage = sweep.resamples(sweep.primary_metric)
+        sweep = replace(sweep, remarks=(*sweep.remarks, *damage))
         covered = (resampled, images) if images != 1 else ()  # all resamples of one image are equal
         estimates = estimate(sweep.runs, grouping(sweep), sweep.primary_metric, *covered)
         outcome = judge(estimates, [f for f in sweep.factors if is_strength(sweep.runs, f)])

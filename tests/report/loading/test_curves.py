@@ -109,6 +109,39 @@ def test_damaged_lines_spoil_no_other_line(tmp_path, line):
     assert frame[frame["metric"] == "loss"]["value"].tolist() == [1.0, 3.0]
 
 
+def test_what_an_interruption_logged_off_the_period_is_left_out(tmp_path):
+    own = [{"iteration": i, "total_loss": 1.0, "noise/p2/snr_db": 6.0} for i in (19, 39, 46, 52, 59, 79, 99, 119, 133)]
+    own[2]["validation/total_loss"] = 3.0
+    own.append({"iteration": 9, "validation/total_loss": 2.0})
+    found, _ = read_curves({"a": log(tmp_path / "a", *own)})
+    for metric in ("total_loss", "noise/p2/snr_db"):
+        # The last iteration of a training is logged wherever it is.
+        assert found[found["metric"] == metric]["iteration"].tolist() == [19, 39, 59, 79, 99, 119, 133]
+    assert found[found["metric"] == "validation/total_loss"]["iteration"].tolist() == [9, 46]
+
+
+@pytest.mark.parametrize("iterations", [(19, 39, 59, 66, 73, 80, 87), (0, 1, 2, 3), (6, 12), (7,)])
+def test_a_period_that_was_changed_loses_nothing(tmp_path, iterations):
+    found, _ = read_curves({"a": log(tmp_path / "a", *({"iteration": i, "total_loss": 1.0} for i in iterations))})
+    assert found["iteration"].tolist() == list(iterations)
+
+
+@pytest.mark.parametrize("iteration", ["-1", "1e300", "1" * 30, "true", "null"])
+def test_what_is_no_iteration_is_a_bad_line(tmp_path, iteration):
+    path = log(tmp_path / "a", {"iteration": 0, "x": 1.0})
+    path.write_text(path.read_text() + f'{{"iteration": {iteration}, "x": 1.0}}\n')
+    found, bad = read_curves({"a": path})
+    assert found["iteration"].tolist() == [0]
+    assert bad == {"a": 1}
+
+
+def test_a_file_of_other_bytes_has_bad_lines(tmp_path):
+    (tmp_path / "a").write_bytes(b"\0" * 50)
+    found, bad = read_curves({"a": tmp_path / "a"})
+    assert found.empty
+    assert bad == {"a": 1}
+
+
 def test_a_metric_may_have_any_name(tmp_path):
     (tmp_path / "a.jsonl").write_text('{"iteration": 0, "training": 1.5}\n')
     frame, _ = read_curves({"a": tmp_path / "a.jsonl"})

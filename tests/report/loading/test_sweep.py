@@ -103,6 +103,35 @@ def test_a_torn_last_line_and_repeated_iterations_of_a_curve_are_forgiven(tmp_pa
     assert load_sweep(paths.folder).curves.equals(before)
 
 
+@pytest.mark.parametrize("name", ["one", "./x/../one", "link", "{}/one"])
+def test_a_sweep_is_not_compared_with_itself(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    make_sweep(tmp_path / "one", GRID)
+    (tmp_path / "x").mkdir()
+    (tmp_path / "link").symlink_to("one")
+    with pytest.raises(AblationError, match="are the same sweep, and it is not compared with itself"):
+        load_sweeps(["one", name.format(tmp_path)])
+
+
+def test_a_torn_last_line_of_the_cells_loses_that_cell_alone_and_is_told(tmp_path):
+    paths = make_sweep(tmp_path / "s", GRID)
+    paths.cells.write_bytes(paths.cells.read_bytes()[:-30])
+    sweep = load_sweep(paths.folder)
+    assert len(sweep.runs) == 5
+    assert sweep.remarks[0].run_id == "cells.jsonl"
+    assert "line 6 is not a cell" in sweep.remarks[0].reason
+
+
+def test_the_log_of_a_failure_is_named_where_it_is_and_only_if_it_is(tmp_path):
+    paths = make_sweep(tmp_path / "s", {"noise.sigma": [0]}, status=lambda _: Status.FAILED)
+    assert load_sweep(paths.folder).failures[0].log == ""
+    (run,) = (paths.folder / "runs").iterdir()
+    (run / "log.txt").write_text("")
+    assert load_sweep(paths.folder).failures[0].log == f"runs/{run.name}/log.txt"
+    moved = (paths.folder).rename(tmp_path / "moved")
+    assert load_sweep(moved).failures[0].log == f"runs/{run.name}/log.txt"
+
+
 def test_several_folders_get_a_sweep_column(tmp_path):
     folders = [make_sweep(tmp_path / name, GRID).folder for name in ("one", "two")]
     sweep = load_sweeps(folders)
