@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ablation.records.atomic import replacing
-from ablation.records.errors import RunError
+from ablation.records.errors import RunError, is_out_of_space
 from ablation.records.schema import WeightsReport
 
 # All that unpickling an array needs; detectron2's own .pkl files hold nothing else.
@@ -41,7 +41,7 @@ def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> 
         Which layers were loaded; None without a path.
 
     Raises:
-        RunError: No layer fits, or the file holds code and `allow_pickle` is false.
+        RunError: No layer fits, an address cannot be fetched, or the file holds code and `allow_pickle` is false.
     """
     if not path:
         return None
@@ -54,6 +54,13 @@ def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> 
         raise RunError(
             f"model.weights: {path} is a pickle of more than arrays and could run any code. If you trust where it "
             "comes from, set model.allow_pickle=true; better, convert it to .safetensors."
+        ) from error
+    except (OSError, AssertionError) as error:
+        if "://" not in path or is_out_of_space(error):
+            raise
+        raise RunError(
+            f"model.weights: {path} cannot be fetched: {str(error).splitlines()[0]}. Check the address and the "
+            "network, or fetch the file elsewhere and give its path."
         ) from error
     report = checkpointer.report(path)
     if not report.loaded:
