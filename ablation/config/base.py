@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 NAME_LENGTH = 80  # characters; a file name made of two names stays below the usual limit of 255 bytes
 
@@ -19,9 +20,17 @@ PATTERNS = {
     _METRIC: "bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP), or sem_seg/mIoU",
 }
 
+
+def expand_home(path: str) -> str:
+    """Return a path with the home folder for ~, which no shell expands in key=~/x."""
+    # pathlib's method raises for a user that does not exist.
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 Name = Annotated[str, Field(pattern=_NAME, max_length=NAME_LENGTH)]
 Device = Annotated[str, Field(pattern=_DEVICE)]
 Metric = Annotated[str, Field(pattern=_METRIC)]
+PathText = Annotated[str, AfterValidator(expand_home)]
 
 
 class Group(BaseModel):

@@ -89,7 +89,7 @@ class Coco(CocoFormat):
     config: CocoConfig
 
     def source(self, split: SplitName) -> Split:  # noqa: D102
-        root = Path(self.config.root).expanduser()
+        root = Path(self.config.root)
         name = f"{'train' if split == 'train' else 'val'}{self.config.year}"
         labels = root / f"panoptic_stuff_{name}" if self.config.sem_seg else None
         return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
@@ -108,5 +108,5 @@ class CocoJson(CocoFormat):
 
 
 def _expand(annotations: str, images: str, sem_seg: str | None) -> Split:
-    labels = Path(sem_seg).expanduser() if sem_seg is not None else None
-    return Split(Path(annotations).expanduser(), Path(images).expanduser(), labels)
+    labels = Path(sem_seg) if sem_seg is not None else None
+    return Split(Path(annotations), Path(images), labels)
