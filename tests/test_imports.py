@@ -16,7 +16,7 @@ DECISIVE = {"data", "evaluation", "execute", "models", "noise", "scoring", "trai
 HEAVY = {"torch", "torchvision", "detectron2", "fvcore"}
 # The commands and what they show; records and processes carry results without changing them, and what the
 # configuration decides stands in the ids.
-HARMLESS = {"config", "preload", "preview", "processes", "records", "report", "run", "sweep"}
+HARMLESS = {"completion", "config", "preload", "preview", "processes", "records", "report", "run", "sweep"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,13 @@ def loaded_by(code, *arguments):
 )
 def test_a_part_loads_only_what_it_needs(modules, absent):
     assert not loaded_by(f"import {modules}")[1] & absent
+
+
+def test_a_completion_loads_nothing_heavy(monkeypatch):
+    monkeypatch.setenv("COMP_LINE", "ablation-run noise=ga")
+    text, modules = loaded_by("from ablation.run import main\nmain()", "-sc", "query=bash")
+    assert text.split() == ["noise=gaussian"]
+    assert not modules & {*HEAVY, "pydantic", "pandas", "numpy", "rich"}
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--cfg", "job"]], ids=" ".join)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from ablation.processes import launch
+from ablation.records.failure import Failure
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,7 +65,7 @@ BAD = {
     "hydra/launcher=pol": (
         "hydra/launcher=pol is not an option. Available: basic, pool, pool_schema. Did you mean hydra/launcher=pool?"
     ),
-    "noise=5": "Config group override must be a string or a list. Got int",
+    "noise=5": "noise=5 names no option of the group noise. --help lists its options: noise=<option>.",
     # values
     "noise.sigma=-1": "noise.sigma must be >= 0, got -1.0.",
     "noise.sigma=0.1,-1 seed=-1": "seed must be >= 0, got -1.\nnoise.sigma must be >= 0, got -1.0.",
@@ -288,3 +292,54 @@ def test_an_unknown_flag_is_refused_by_name():
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].endswith("error: unrecognized arguments: --dry-run")
+
+
+def test_the_version_names_what_decides_a_result():
+    result = _process("--version")
+    assert result.returncode == 0
+    assert re.fullmatch(r"ablation \S+, detectron2 \S+, torch \S+, Hydra 1\.\S+\n", result.stdout)
+
+
+@pytest.mark.parametrize("module", ["run", "report", "preview"])
+def test_output_that_nobody_reads_ends_quietly(module):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", f"ablation.{module}", "--help"]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    os.close(writer)
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [
+        (Failure("signal", "Died of SIGHUP."), "ended early: Died of SIGHUP."),
+        (Failure("out-of-memory", "MemoryError: no"), "No memory to build the model micro: MemoryError: no. Free some"),
+        (Failure("exception", "KeyError: 'X'."), "cannot be built: KeyError: 'X'. Check model.config"),
+    ],
+)
+def test_a_model_that_is_not_built_is_refused_with_the_cause(command, root, monkeypatch, failure, message):
+    def die(*_, **__):
+        raise launch.CallFailed(failure)
+
+    monkeypatch.setattr(launch, "call", die)
+    result = command()
+    assert result.status == 1
+    assert message in result.err
+    assert not root.exists()
+
+
+def test_ctrl_c_ends_with_130(command, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launch, "call", interrupt)
+    assert command().status == 130
+
+
+def test_the_quotes_that_a_message_advises_work(command, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = "é ,=()[]#&~"
+    result = command(f"sweep.root='~/{folder}'", "sweep.name=20261127", "sweep.dry_run=true")
+    assert (result.status, result.err) == (0, "")
+    assert result.out.startswith("20261127: 1 run")

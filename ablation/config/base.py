@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 _Self = TypeVar("_Self", bound="Group")
 
@@ -23,9 +24,17 @@ PATTERNS = {
     _METRIC: "bbox/, segm/ or keypoints/ and AP, AP50, AP75, APs, APm or APl (for example segm/AP), or sem_seg/mIoU",
 }
 
+
+def expand_home(path: str) -> str:
+    """Return a path with the home folder for ~, which no shell expands in key=~/x."""
+    # pathlib's method raises for a user that does not exist.
+    return os.path.expanduser(path)  # noqa: PTH111
+
+
 Name = Annotated[str, Field(pattern=_NAME, max_length=NAME_LENGTH)]
 Device = Annotated[str, Field(pattern=_DEVICE)]
 Metric = Annotated[str, Field(pattern=_METRIC)]
+PathText = Annotated[str, AfterValidator(expand_home)]
 
 
 class Group(BaseModel):

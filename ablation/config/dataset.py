@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ablation.config.base import Group, Name
+from ablation.config.base import Group, Name, PathText
 
 
 class ShapesConfig(Group):
@@ -22,11 +22,11 @@ class ShapesConfig(Group):
 
     name: Name
     type: Literal["shapes"]
-    seed: Annotated[int, Field(ge=0)]
-    train_size: Annotated[int, Field(ge=1, le=1_000_000)]  # ids of test images follow
-    test_size: Annotated[int, Field(ge=1, le=1_000_000)]
-    image_size: Annotated[int, Field(ge=64, le=8192)]
-    folder: str
+    seed: Annotated[int, Field(ge=0)] = 0
+    train_size: Annotated[int, Field(ge=1, le=1_000_000)] = 400  # ids of test images follow
+    test_size: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    image_size: Annotated[int, Field(ge=64, le=8192)] = 128
+    folder: PathText
 
 
 class CocoFormatConfig(Group):
@@ -41,11 +41,11 @@ class CocoFormatConfig(Group):
     """
 
     name: Name
-    classes: Annotated[list[str], Field(min_length=1)] | None
-    train_size: Annotated[int, Field(ge=1)] | None
-    test_size: Annotated[int, Field(ge=1)] | None
-    draw_seed: Annotated[int, Field(ge=0)]
-    folder: str
+    classes: Annotated[list[str], Field(min_length=1)] | None = None
+    train_size: Annotated[int, Field(ge=1)] | None = None
+    test_size: Annotated[int, Field(ge=1)] | None = None
+    draw_seed: Annotated[int, Field(ge=0)] = 0
+    folder: PathText
 
 
 class CocoConfig(CocoFormatConfig):
@@ -56,9 +56,9 @@ class CocoConfig(CocoFormatConfig):
     """
 
     type: Literal["coco"]
-    root: str
-    year: int
-    sem_seg: bool
+    root: PathText
+    year: int = 2017
+    sem_seg: bool = False
 
 
 class CocoJsonConfig(CocoFormatConfig):
@@ -71,13 +71,13 @@ class CocoJsonConfig(CocoFormatConfig):
     """
 
     type: Literal["coco_json"]
-    train_json: str
-    train_images: str
-    test_json: str | None
-    test_images: str | None
-    train_sem_seg: str | None
-    test_sem_seg: str | None
-    test_share: Annotated[float, Field(gt=0, lt=1)] | None
+    train_json: PathText
+    train_images: PathText
+    test_json: PathText | None = None
+    test_images: PathText | None = None
+    train_sem_seg: PathText | None = None
+    test_sem_seg: PathText | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _check_test_set(self) -> CocoJsonConfig:
@@ -103,9 +103,9 @@ class RegisteredConfig(CocoFormatConfig):
 
     type: Literal["registered"]
     train_name: str
-    test_name: str | None
-    test_share: Annotated[float, Field(gt=0, lt=1)] | None
-    imports: list[str]
+    test_name: str | None = None
+    test_share: Annotated[float, Field(gt=0, lt=1)] | None = None
+    imports: list[str] = Field(default=[])
 
     @model_validator(mode="after")
     def _check_test_set(self) -> RegisteredConfig:
@@ -128,4 +128,9 @@ def _check_test_set(test_files: Mapping[str, str | None], share: float | None, *
 
 DatasetConfig = ShapesConfig | CocoConfig | CocoJsonConfig | RegisteredConfig
 
-DATASETS = {"shapes": ShapesConfig, "coco": CocoConfig, "coco_json": CocoJsonConfig, "registered": RegisteredConfig}
+DATASETS: dict[str, type[Group]] = {
+    "shapes": ShapesConfig,
+    "coco": CocoConfig,
+    "coco_json": CocoJsonConfig,
+    "registered": RegisteredConfig,
+}

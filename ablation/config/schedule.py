@@ -22,13 +22,14 @@ REPLACED_KEYS: Mapping[str, tuple[str, ...]] = {
     "clip_norm": ("SOLVER.CLIP_GRADIENTS",),
     "amp": ("SOLVER.AMP.ENABLED", "train.amp.enabled"),
 }
+_LONGEST = 10**9  # iterations: decades on any machine, so a typing error
 
 
 class ScheduleConfig(Group):
     """Length and learning rate of the training. None leaves a value to the config of the model."""
 
-    iterations: Annotated[int, Field(ge=0)] | None
-    epochs: Annotated[float, Field(gt=0)] | None
+    iterations: Annotated[int, Field(ge=0, le=_LONGEST)] | None
+    epochs: Annotated[float, Field(gt=0, le=_LONGEST)] | None
     batch_size: Annotated[int, Field(ge=1)] | None
     devices: Annotated[int, Field(ge=1)]
     lr: Annotated[float, Field(gt=0)] | None

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
-from ablation.config.base import Device, Group, Name
+from ablation.config.base import Device, Group, Name, PathText
 from ablation.config.dataset import DatasetConfig
 from ablation.config.evaluation import EvaluationConfig
 from ablation.config.keys import flatten, is_below
@@ -24,11 +24,16 @@ from ablation.records.errors import ConfigError
 _UNSET = "???"  # a mandatory value, in Hydra's YAML
 
 
+def _number_as_text(name: object) -> object:
+    # 20261127 is a good name, and Hydra reads a number.
+    return str(name) if isinstance(name, int) and not isinstance(name, bool) else name
+
+
 class SweepConfig(Group):
     """Output folder, devices and bookkeeping. No key of this group is part of a run's id."""
 
-    name: Name | None
-    root: str
+    name: Annotated[Name, BeforeValidator(_number_as_text)] | None
+    root: PathText
     dry_run: bool
     allow_other_versions: bool
     device: Device

@@ -22,6 +22,7 @@ _TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
     "list_type": "a list",
+    "too_short": "a list that is not empty",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",
@@ -82,7 +83,9 @@ def _line(key: str, errors: list[ErrorDetails], composed: Mapping[str, Any], sch
         return f"{key} is not a key. {did_you_mean(key, _known_beside(key, composed, schema))}"
     allowed = _MIXED.get(key) or " or ".join(dict.fromkeys(_allowed(error) for error in errors))
     value: Any = reduce(getitem, key.split("."), composed)
-    return f"{key} must be {allowed}, got {'null' if value is None else repr(value)}."
+    is_misread = first["type"] == "string_type" and isinstance(value, int | float)  # 2017 and true, for Hydra
+    hint = f" Put it in quotes twice: \"{key}='{str(value).lower()}'\"." if is_misread else ""
+    return f"{key} must be {allowed}, got {'null' if value is None else repr(value)}.{hint}"
 
 
 def _allowed(error: ErrorDetails) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -93,7 +92,7 @@ class Coco(CocoFormat):
     config: CocoConfig
 
     def source(self, split: SplitName) -> Split:  # noqa: D102
-        root = _expand(self.config.root)
+        root = Path(self.config.root)
         name = f"{'train' if split == 'train' else 'val'}{self.config.year}"
         labels = root / f"panoptic_stuff_{name}" if self.config.sem_seg else None
         return Split(root / "annotations" / f"instances_{name}.json", root / name, labels)
@@ -112,9 +111,5 @@ class CocoJson(CocoFormat):
 
 
 def _split(annotations: str, images: str, sem_seg: str | None) -> Split:
-    return Split(_expand(annotations), _expand(images), _expand(sem_seg) if sem_seg is not None else None)
-
-
-def _expand(path: str) -> Path:
-    """Return a path with the user's home for ~; one of a user that does not exist stays as it is, and is not found."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises
+    labels = Path(sem_seg) if sem_seg is not None else None
+    return Split(Path(annotations), Path(images), labels)

@@ -162,9 +162,15 @@ def configure_torch(sweep: SweepConfig) -> None:
 
 
 def resolve_device(name: str) -> str:
-    """Return cpu or cuda for `sweep.device`, which may be auto."""
+    """Return cpu or cuda for `sweep.device`, which may be auto.
+
+    Raises:
+        ConfigError: it is cuda, and torch finds no GPU.
+    """
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("sweep.device=cuda needs a GPU, and torch finds none. Give sweep.device=auto or cpu.")
     return name
 
 

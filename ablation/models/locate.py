@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import yaml
 
+from ablation.config.base import expand_home
 from ablation.config.model import ModelConfig
 from ablation.models.checkpoint_files import find_problem
 from ablation.records.errors import ConfigError
@@ -50,7 +51,7 @@ def config_file(name: str) -> Path:
     if name.startswith(OWN_PREFIX):
         return _require_file("model.config", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
     zoo = _zoo_folder()
-    for candidate in (Path(name).expanduser(), *([zoo / name] if zoo else [])):
+    for candidate in (Path(expand_home(name)), *([zoo / name] if zoo else [])):
         if candidate.is_file():
             return candidate.resolve()
     known = sorted(str(path.relative_to(zoo)) for kind in ("*.yaml", "*.py") for path in zoo.rglob(kind)) if zoo else []
@@ -98,7 +99,7 @@ def weights_file(name: str) -> Path | None:
         return _require_file("model.weights", _OWN_FOLDER / name.removeprefix(OWN_PREFIX))
     if not name or "://" in name:
         return None
-    path = _require_file("model.weights", Path(name).expanduser())
+    path = _require_file("model.weights", Path(expand_home(name)))
     try:
         problem = _find_problem(path)
     except OSError as error:
@@ -166,7 +167,7 @@ def _config_and_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
         raise ConfigError(f"model.config: {path} is its own _BASE_. Break the circle.")
     files = [path]
     for name in _bases(path):
-        base = _require_file("_BASE_", path.parent / Path(name).expanduser())
+        base = _require_file("_BASE_", path.parent / expand_home(name))
         files += _config_and_bases(base, (*above, path))
     return files
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ablation.models.checkpoint_files import find_problem
 from ablation.models.locate import explain_problem
 from ablation.records.atomic import replacing
-from ablation.records.errors import RunError, first_line
+from ablation.records.errors import RunError, first_line, is_out_of_space
 from ablation.records.schema import WeightsReport
 
 # All that unpickling an array needs; detectron2's own .pkl files hold nothing else.
@@ -65,6 +65,8 @@ def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> 
     try:
         checkpointer.load(path)
     except (OSError, HTTPException, AssertionError, ValueError) as error:  # what detectron2 and urllib raise
+        if is_out_of_space(error):
+            raise
         raise RunError(
             f"model.weights: {path} cannot be loaded: {first_line(error)}. Check the address and the network, or give "
             "the path of a file."

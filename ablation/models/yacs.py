@@ -184,4 +184,4 @@ def _apply_schedule(solver: CfgNode, schedule: ScheduleConfig, contents: Annotat
 
 def _steps_within(iterations: int, steps: Iterable[float]) -> tuple[int, ...]:
     """Return the steps that lie inside the training, rising; in a very short training some coincide."""
-    return tuple(sorted({round(step) for step in steps} & set(range(1, iterations))))
+    return tuple(sorted({rounded for step in steps if 1 <= (rounded := round(step)) < iterations}))

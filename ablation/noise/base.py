@@ -9,7 +9,7 @@ import math
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ablation.records.errors import ConfigError
@@ -77,8 +77,10 @@ class Noise(ABC):
             # The type is compared too, because 1 equals True.
             if type(value) is not type(choices[0]) or value not in choices:
                 raise ConfigError(f"noise.{name} must be {allowed}, got {value!r}.")
-        # The dataclass is frozen for its users; resolving sigma is part of constructing it.
+        # The dataclass is frozen for its users; resolving sigma and types is part of constructing it.
         object.__setattr__(self, "sigma", self._resolve_sigma())
+        for field in fields(self):
+            object.__setattr__(self, field.name, _as_declared(str(field.type), getattr(self, field.name)))
 
     @classmethod
     def type_name(cls) -> str:
@@ -174,6 +176,15 @@ class Noise(ABC):
                 "follows from the features and is measured. Leave noise.sigma out."
             )
         return sigma
+
+
+def _as_declared(declared: str, value: object) -> object:
+    """Return 1.0 for 1 where a number is declared, and 7 for 7.0 where a whole one is: equal noises have equal ids."""
+    if isinstance(value, int) and not isinstance(value, bool) and "float" in declared:
+        return float(value)
+    if isinstance(value, float) and value.is_integer() and "int" in declared:
+        return int(value)
+    return value
 
 
 def rms(x: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ablation.config.compose import compose_config
+from ablation.records.streams import tolerate_closed_output
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,11 +35,12 @@ change nothing here. Any override of `python -m ablation.run` works, except a sw
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the figure and print the SNR of each level; a user's mistake ends in one message and status 1."""
-    options = _parser().parse_intermixed_args(arguments)
-    from ablation.config.messages import exit_on_user_error
+    with tolerate_closed_output():
+        options = _parser().parse_intermixed_args(arguments)
+        from ablation.config.messages import exit_on_user_error
 
-    with exit_on_user_error():
-        preview(options.overrides, image=options.image, out=options.out, min_score=options.score)
+        with exit_on_user_error():
+            preview(options.overrides, image=options.image, out=options.out, min_score=options.score)
 
 
 def preview(

@@ -10,19 +10,21 @@ import contextlib
 import logging
 import multiprocessing
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from ablation.processes.progress import Progress
-from ablation.processes.signals import handle_signals
+from ablation.processes.signals import block_signals, handle_signals
 from ablation.processes.worker import Task, work
-from ablation.records.errors import Interrupted
+from ablation.records.errors import AblationError
 from ablation.records.failure import REPEAT, RESUME, Failure
 
 logger = logging.getLogger(__name__)
@@ -47,6 +49,14 @@ class TaskResult:
     result: Any = None
     failure: Failure | None = None
     seconds: float = 0.0
+
+
+class CallFailed(RuntimeError):
+    """A call in a worker process has no result; `failure` is the reason."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 @dataclass(frozen=True)
@@ -111,13 +121,13 @@ def call(function: Callable[..., Any], *arguments: Any, log: Path) -> Any:
     """Call a function in a worker process and return its result.
 
     Raises:
-        RuntimeError: the call raised an exception, or the process died.
-        Interrupted: the user stopped it.
+        CallFailed: the call raised an exception, or the process died.
+        KeyboardInterrupt: the user stopped it.
     """
-    task_result = launch([Task(function.__name__, function, arguments, log)], [{}], Limits())[0]
-    if task_result.failure is not None:
-        message = task_result.failure.message
-        raise Interrupted(message) if task_result.failure.kind == "interrupted" else RuntimeError(message)
+    (task_result,) = launch([Task(function.__name__, function, arguments, log)], [{}], Limits())
+    failure = task_result.failure
+    if failure is not None:
+        raise KeyboardInterrupt if failure.kind == "interrupted" else CallFailed(failure)
     return task_result.result
 
 
@@ -137,8 +147,42 @@ def launch(
 
     Returns:
         The results in the order of the tasks.
+
+    Raises:
+        KeyboardInterrupt: the user stopped the tasks when the last ones were about to end, so that no result says so.
+        AblationError: no process can be started.
     """
-    return _Pool(tasks, slots, limits, callback or PoolCallback()).run()
+    _start_server()
+    pool = _Pool(tasks, slots, limits, callback or PoolCallback())
+    results = pool.run()
+    if pool.is_stopped and not any(r.failure and r.failure.kind == "interrupted" for r in results):
+        raise KeyboardInterrupt
+    return results
+
+
+def _start_server() -> None:
+    """Start the fork server unless it runs, and wait until it has imported its modules, which takes seconds.
+
+    Ctrl-C reaches every process of a terminal. It ends this wait, and never the server, which would take the processes
+    that it is asked for with it.
+    """
+    try:
+        resource_tracker.ensure_running()  # where the server would start it, the signal would get through
+        with block_signals(signal.SIGINT):
+            forkserver.ensure_running()
+        first = _CONTEXT.Process(target=int)
+        first.start()
+        first.join()
+    except OSError as error:
+        raise AblationError(
+            f"No process can be started: {error.strerror or error}. A long TMPDIR has no room for a socket's name "
+            f"(temporary files are in {tempfile.gettempdir()}): set TMPDIR=/tmp."
+        ) from error
+    except EOFError as error:
+        raise AblationError(
+            "No process can be started: the server that forks them ended while it imported torch and detectron2, most "
+            "likely for lack of memory. Free some, or raise its limit (ulimit -v), and repeat the command."
+        ) from error
 
 
 class _Pool:
@@ -165,10 +209,19 @@ class _Pool:
                     self._reported_signals += 1
                     self._callback.on_stop(is_killing=self._reported_signals == 2)
                 self._callback.on_tick()
-        why = "the sweep was interrupted" if self._signals else f"{self._failures} failures reached max_failures"
+        kind, why = (
+            ("interrupted", "the sweep was interrupted")
+            if self._signals
+            else ("limit", f"{self._failures} failures reached max_failures")
+        )
         for index, task, _ in self._waiting:
-            self._results[index] = TaskResult(task, failure=Failure("interrupted", f"Not started: {why}.", REPEAT))
+            self._results[index] = TaskResult(task, failure=Failure(kind, f"Not started: {why}.", REPEAT))
         return [self._results[index] for index in sorted(self._results)]
+
+    @property
+    def is_stopped(self) -> bool:
+        """True if the user stopped the tasks."""
+        return self._signals > 0
 
     def _start(self, index: int, task: Task, attempt: int) -> None:
         slot = self._free_slots.popleft()
@@ -176,7 +229,9 @@ class _Pool:
         process = _CONTEXT.Process(target=work, args=(theirs, task, dict(slot), str(Path.cwd())), name=task.name)
         process.start()
         theirs.close()
-        self._running[index] = _Worker(task, process, ours, slot, attempt)
+        self._running[index] = worker = _Worker(task, process, ours, slot, attempt)
+        if self._signals:  # one came while the process was started
+            self._pass_on(worker)
         self._callback.on_start(task.name)
 
     def _listen(self) -> None:
@@ -229,8 +284,11 @@ class _Pool:
     def _on_signal(self, _number: int, _frame: object) -> None:
         self._signals += 1
         for worker in self._running.values():
-            # The first one is a request (SIGTERM makes a training save its checkpoint), the second one is not.
-            (worker.process.terminate if self._signals == 1 else worker.process.kill)()
+            self._pass_on(worker)
+
+    def _pass_on(self, worker: _Worker) -> None:
+        # The first signal is a request (SIGTERM makes a training save its checkpoint), the second one is not.
+        (worker.process.terminate if self._signals == 1 else worker.process.kill)()
 
 
 def _describe_death(worker: _Worker, limits: Limits, is_stopping: bool) -> Failure:

@@ -1,4 +1,4 @@
-"""Signal handlers for the time of a block."""
+"""Signals for the time of a block: handled, or kept until it ends."""
 
 from __future__ import annotations
 
@@ -26,3 +26,13 @@ def handle_signals(handler: Callable[[int, FrameType | None], None], *signals: i
     finally:
         for number, earlier in previous.items():
             signal.signal(number, earlier)
+
+
+@contextlib.contextmanager
+def block_signals(*signals: int) -> Iterator[None]:
+    """Keep these signals until the block ends. A process that is started inside keeps them for good."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

@@ -50,7 +50,8 @@ class Busy(RunError):
 def is_out_of_memory(error: BaseException) -> bool:
     """Return True if the host or a device ran out of memory, which torch reports in several ways."""
     message = str(error).lower()
-    return isinstance(error, MemoryError) or "out of memory" in message or "can't allocate memory" in message
+    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "failed to map segment")
+    return isinstance(error, MemoryError) or any(sign in message for sign in signs)
 
 
 def is_out_of_space(error: BaseException) -> bool:

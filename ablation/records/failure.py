@@ -8,6 +8,7 @@ from pathlib import Path
 from ablation.records.errors import RunError, is_out_of_memory, is_out_of_space
 
 REPEAT = "Repeat the command; finished runs are skipped."
+UNFINISHED = ("interrupted", "limit")  # kinds that say nothing against a run
 RESUME = "Repeat the command; it resumes from the last checkpoint."
 
 
@@ -16,8 +17,8 @@ class Failure:
     """Why a training or a run has no result.
 
     Attributes:
-        kind: exception, out-of-memory, out-of-space, signal, exit, timeout, diverged, no-noise, joint, busy or
-            interrupted.
+        kind: exception, out-of-memory, out-of-space, signal, exit, timeout, diverged, no-noise, joint, busy,
+            interrupted (by the user) or limit (not started after too many failures).
         message: what happened, in one or two sentences.
         advice: what to do.
         log: path of the file with the traceback.

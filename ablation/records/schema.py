@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from ablation.records.errors import RecordError
-from ablation.records.failure import Failure
+from ablation.records.failure import UNFINISHED, Failure
 
 SCHEMA_VERSION = 1
 
@@ -32,7 +32,9 @@ class Status(str, Enum):
     @classmethod
     def after(cls, failure: Failure) -> Status:
         """Return the state of a stage that ended for this reason."""
-        return {"interrupted": cls.INTERRUPTED, "diverged": cls.DIVERGED}.get(failure.kind, cls.FAILED)
+        if failure.kind in UNFINISHED:
+            return cls.INTERRUPTED
+        return cls.DIVERGED if failure.kind == "diverged" else cls.FAILED
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ablation.records.errors import AblationError
+from ablation.records.streams import tolerate_closed_output
 from ablation.report.build import build
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Build the report of the folders on the command line, print its main table, and return the exit status."""
+    with tolerate_closed_output():
+        return _build(arguments)
+
+
+def _build(arguments: Sequence[str] | None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ablation.report", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="sweeps/<name>; several are compared")
     parser.add_argument("--out", type=Path, help="folder to write to (default: FOLDER/report)")

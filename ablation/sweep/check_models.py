@@ -11,6 +11,7 @@ from ablation.models.levels import ProbedModel
 from ablation.models.locate import is_shipped
 from ablation.processes import launch
 from ablation.records.errors import AblationError
+from ablation.records.failure import Failure
 from ablation.sweep.plan import InvalidCell, Plan, PlannedCell, first_reasons
 
 
@@ -69,9 +70,21 @@ def _probe_model(planned: PlannedCell) -> ProbedModel | AblationError:
     model = planned.config.model
     try:
         probed: ProbedModel | AblationError = launch.call(_probe, model.model_dump(), log=Path(os.devnull))
-    except RuntimeError as error:
-        return AblationError(f"The model {model.name} cannot be built: {error} Check model.config and model.overrides.")
+    except launch.CallFailed as error:
+        return AblationError(_describe(model.name, error.failure))
     return probed
+
+
+def _describe(model: str, failure: Failure) -> str:
+    if failure.kind == "exception":
+        return f"The model {model} cannot be built: {failure.message} Check model.config and model.overrides."
+    if failure.kind == "out-of-memory":
+        reason = failure.message.rstrip(".")
+        return f"No memory to build the model {model}: {reason}. Free some, or raise its limit (ulimit -v)."
+    return (
+        f"The process that builds the model {model} ended early: {failure.message} A limit of memory or time may have "
+        "ended it (ulimit -a), or code of model.imports. Repeat the command."
+    )
 
 
 def _probe(model: dict[str, object]) -> ProbedModel | AblationError:

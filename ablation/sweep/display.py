@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ablation.processes.launch import PoolCallback, TaskResult
 from ablation.processes.progress import Progress
+from ablation.records.failure import UNFINISHED
 
 _LINE_PERIOD = 30.0  # seconds between two plain lines about one run
 _STOPPING = "Stopping: current runs save a checkpoint and end; no more are started. Press Ctrl-C again to kill them."
@@ -38,9 +39,9 @@ class _Display(PoolCallback):
     def on_end(self, result: TaskResult) -> None:
         kind = result.failure.kind if result.failure else None
         self._done += kind is None
-        self._interrupted += kind == "interrupted"
+        self._interrupted += kind in UNFINISHED
         self._diverged += kind == "diverged"
-        self._failed += kind not in (None, "interrupted", "diverged")
+        self._failed += kind not in (None, "diverged", *UNFINISHED)
 
     def on_stop(self, is_killing: bool) -> None:
         self._print(_KILLED if is_killing else _STOPPING)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ablation.config.base import NAME_LENGTH
 from ablation.config.keys import flatten
-from ablation.config.schemas import RunConfig, validate_config
+from ablation.config.schemas import RunConfig, SweepConfig, validate_config
 from ablation.data.build import DatasetCache
 from ablation.data.survey import Survey
 from ablation.evaluation.corruptions import check_corruptions
@@ -22,6 +22,12 @@ from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_status, try_read_record
 from ablation.sweep.identity import identify
 from ablation.sweep.results import find_damaged_results
+
+# Keys that decide no number of a run, by group.
+_COMMON = {
+    "sweep": tuple(SweepConfig.model_fields),
+    "evaluation": ("primary_metric", "diverged", "batch_size", "loss_period", "pictures"),
+}
 
 
 @dataclass(frozen=True)
@@ -217,7 +223,21 @@ def make_plan(requested: Iterable[RequestedCell]) -> Plan:
             invalid.append(InvalidCell(one.factors, str(error)))
     if not cells:
         raise AblationError(first_reasons(invalid) or "The command requests no run: a sweep among its values is empty.")
+    _check_common(cells)
     return Plan(SweepPaths(_folder(cells)), cells, invalid, surveys, tuple(remarks))
+
+
+def _check_common(cells: Sequence[PlannedCell]) -> None:
+    """Refuse several values of a key that no id depends on: cells would share a run, which has one of them."""
+    for group, names in _COMMON.items():
+        for name in names:
+            values = list(dict.fromkeys(getattr(getattr(p.config, group), name) for p in cells))
+            if len(values) > 1:
+                given = " and ".join(map(str, values[:2]))
+                raise ConfigError(
+                    f"{group}.{name} must be the same in the whole sweep, got {given}. Give one value, or a command "
+                    "for each with a sweep.name of its own."
+                )
 
 
 def first_reasons(invalid: Sequence[InvalidCell], limit: int = 3) -> str:

@@ -17,8 +17,8 @@ from rich.console import Console
 from ablation import __version__
 from ablation.records import history, provenance
 from ablation.records.cells import Cell, parse_cells, write_cells
-from ablation.records.errors import AblationError
-from ablation.records.failure import Failure
+from ablation.records.errors import AblationError, Interrupted
+from ablation.records.failure import UNFINISHED, Failure
 from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, read_status, set_aside, try_read_record, write_record
@@ -46,6 +46,7 @@ def run_sweep(cells: Iterable[RequestedCell], launch: Launch, *, workers: int, a
     Raises:
         AblationError: the sweep cannot start, or its folder cannot be written.
         SweepFailed: after the report, if runs failed or cells are invalid.
+        Interrupted: after the report, if the user stopped the runs.
     """
     console = Console(soft_wrap=True, highlight=False)
     plan = make_plan(cells)
@@ -63,13 +64,15 @@ def run_sweep(cells: Iterable[RequestedCell], launch: Launch, *, workers: int, a
         return
     _append_history(plan, arguments)
     try:
-        _run_waves(plan, launch, console)
-        _write_report(plan, console)
+        failures = _run_waves(plan, launch, console)
+        missing = _write_report(plan, console)
     except OSError as error:
         raise AblationError(
             f"{error.filename or plan.paths.folder} cannot be written: {error.strerror}. Fix this and repeat the "
             "command; finished runs are skipped."
         ) from error
+    if missing:
+        raise (Interrupted if any(f.kind == "interrupted" for _, f in failures) else SweepFailed)(missing)
 
 
 def _print_plan(plan: Plan, console: Console, workers: int) -> None:
@@ -169,12 +172,12 @@ def _cell_key(cell: Cell) -> str:
     return json.dumps([cell.run_id, settings], sort_keys=True)
 
 
-def _run_waves(plan: Plan, launch: Launch, console: Console) -> None:
-    """Run one run for each missing training, then the runs that share a training."""
+def _run_waves(plan: Plan, launch: Launch, console: Console) -> _Failures:
+    """Run one run for each missing training, then the runs that share a training, and return the failures."""
     first_wave, second_wave = plan.waves
     failures = _run_until_done(plan.paths, first_wave, launch, console)
-    if _is_interrupted(failures):
-        return
+    if _is_unfinished(failures):
+        return failures
     # If a training failed or diverged, so did every run that shares it, and none of them tries it once more.
     failed = {planned.cell.training_id: failure for planned, failure in failures}
     left = []
@@ -186,7 +189,7 @@ def _run_waves(plan: Plan, launch: Launch, console: Console) -> None:
             left.append(planned)
     if first_wave and left:
         console.print(f"{len(left)} evaluations of completed trainings are left.")
-    _run_until_done(plan.paths, left, launch, console)
+    return [*failures, *_run_until_done(plan.paths, left, launch, console)]
 
 
 def _why_untrained(training: TrainingPaths, failure: Failure | None) -> Failure | None:
@@ -208,7 +211,7 @@ def _run_until_done(paths: SweepPaths, left: Sequence[PlannedCell], launch: Laun
                 continue
             _record_lost_run(paths, planned, failure)
             failures += [(planned, failure)] if failure is not None else []
-        if _is_interrupted(failures):
+        if _is_unfinished(failures):
             return failures
         if busy:
             console.print(f"Waiting for {len(busy)} runs of another command.")
@@ -216,9 +219,9 @@ def _run_until_done(paths: SweepPaths, left: Sequence[PlannedCell], launch: Laun
     return failures
 
 
-def _is_interrupted(failures: _Failures) -> bool:
+def _is_unfinished(failures: _Failures) -> bool:
     """True if the user stopped the sweep, or it reached the limit of failures."""
-    return any(failure.kind == "interrupted" for _, failure in failures)
+    return any(failure.kind in UNFINISHED for _, failure in failures)
 
 
 def _wait_for_locks(paths: SweepPaths, busy: Sequence[PlannedCell]) -> list[PlannedCell]:
@@ -252,7 +255,8 @@ def _record_end(paths: RunPaths | TrainingPaths, end: Record) -> None:
             write_record(paths.record, replace(start, status=end.status, error=end.error, finished=time.time()))
 
 
-def _write_report(plan: Plan, console: Console) -> None:
+def _write_report(plan: Plan, console: Console) -> str:
+    """Build and print the report, and return what a user must know about cells without a result; '' for none."""
     from ablation.report.build import build
     from ablation.report.document.tables import build_summary
 
@@ -263,10 +267,11 @@ def _write_report(plan: Plan, console: Console) -> None:
     console.print(f"TensorBoard: tensorboard --logdir {shlex.quote(str(folder))}", markup=False)
     records = [read_record(plan.paths.run(run_id).record, RunRecord) for run_id in plan.runs]
     failed = [r for r in records if r is not None and not r.status.is_final]
-    if failed or plan.invalid:
-        lines = [f"{r.run_id}: {r.error.message if r.error else r.status.value}" for r in failed]
-        lines += map(str, plan.invalid)
-        raise SweepFailed(
-            f"{len(lines)} of {len(plan.runs) + len(plan.invalid)} runs have no result. Repeat the command to try them "
-            "again; finished runs are skipped.\n" + "\n".join(lines)
-        )
+    lines = [f"{r.run_id}: {r.error.message if r.error else r.status.value}" for r in failed]
+    lines += map(str, plan.invalid)
+    if not lines:
+        return ""
+    return (
+        f"{len(lines)} of {len(plan.runs) + len(plan.invalid)} runs have no result. Repeat the command to try them "
+        "again; finished runs are skipped.\n" + "\n".join(lines)
+    )

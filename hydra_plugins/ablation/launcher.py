@@ -98,6 +98,11 @@ class PoolLauncher(Launcher):
         options = self._options
         gpus = _visible_gpus() if options.gpus is None else [str(gpu) for gpu in options.gpus]
         gpus = [] if options.device == "cpu" else gpus
+        if options.device == "cuda" and not gpus and not _may_have_gpu():
+            raise ConfigError(
+                "sweep.device=cuda needs a GPU, and none is visible here (hydra.launcher.gpus, CUDA_VISIBLE_DEVICES). "
+                "Give sweep.device=auto or cpu, or a launcher of a cluster (docs/clusters.md)."
+            )
         if options.devices > 1 and options.device != "cpu" and options.devices > len(gpus):
             raise ConfigError(
                 f"schedule.devices must be <= {len(gpus)}, the number of GPUs, got {options.devices}. Lower it, or try "
@@ -121,6 +126,8 @@ def _check(options: PoolLauncherConf) -> None:
         value = getattr(options, key)
         if value is not None and value < bound:
             raise ConfigError(f"hydra.launcher.{key} must be >= {bound}, got {value}.")
+    if options.gpus is not None and any(gpu < 0 for gpu in options.gpus):
+        raise ConfigError(f"hydra.launcher.gpus must be numbers of GPUs from 0 on, got {list(options.gpus)}.")
     if options.timeout is not None and not options.timeout > 0:
         raise ConfigError(f"hydra.launcher.timeout must be > 0 seconds, got {options.timeout:g}.")
 
@@ -167,6 +174,12 @@ def _job_return(result: "TaskResult") -> JobReturn:
 def _cores() -> int:
     # Those that this process may use; macOS has no such limit.
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _may_have_gpu() -> bool:
+    # Drivers that keep no list as NVIDIA's on Linux does: WSL and ROCm.
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") is not None
+    return not hidden and any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd"))
 
 
 def _visible_gpus() -> list[str]:

@@ -65,24 +65,32 @@ class AblationSweeper(BasicSweeper):
                 f"{experiments[0].input_line} sweeps presets, each of which brings a grid of its own. Give one command "
                 "for each; the same sweep.name=... puts them side by side."
             )
+        if continuous := [o for o in overrides if o.is_sweep_override() and not o.is_discrete_sweep()]:
+            raise ConfigError(
+                f"{continuous[0].input_line} has no single values. Give them: key=0,0.5,1 or key=range(0,1,0.1)."
+            )
         workers = getattr(self.launcher, "workers", 1)
         run_sweep(self._requested_cells(overrides, parser), self._launch, workers=workers, arguments=arguments)
 
     def _launch(self, planned: Sequence["PlannedCell"], sweep_name: str) -> list["Failure | None"]:
+        from ablation.records.errors import AblationError
         from ablation.records.failure import Failure
+        from ablation.records.overrides import hydra_value
         from ablation.records.paths import SweepPaths
         from ablation.records.schema import RunRecord
         from ablation.records.storage import read_status
 
         assert self.launcher is not None and self.config is not None
-        folder = str(Path(str(self.config.sweep.root)) / sweep_name)
+        folder = str(Path(planned[0].config.sweep.root) / sweep_name)
         with read_write(self.config):  # launchers put their own files there
             self.config.hydra.sweep.dir = folder
-        own = [f"sweep.name={sweep_name}", f"hydra.sweep.dir={folder}"]
+        own = [f"sweep.name={hydra_value(sweep_name)}", f"hydra.sweep.dir={hydra_value(folder)}"]
         batch = [[*p.overrides, *own, f"hydra.job.name={p.cell.run_id}"] for p in planned]
         self._jobs += len(batch)
         try:
             results = self.launcher.launch(batch, initial_job_idx=self._jobs - len(batch))
+        except AblationError:
+            raise
         except Exception as error:
             # If a process dies, joblib, submitit and Ray raise instead of returning; the records show what is done.
             lost = Failure("exception", f"{type(error).__name__}: {error}".splitlines()[0], log=folder)

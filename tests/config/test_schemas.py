@@ -114,7 +114,7 @@ def test_a_configuration_cannot_be_changed(compose):
         ("dataset.type", "voc", "dataset.type must be 'shapes' or 'coco' or 'coco_json' or 'registered', got 'voc'."),
         ("dataset.train_size", 0, "dataset.train_size must be >= 1, got 0."),
         ("dataset.image_size", 32, "dataset.image_size must be >= 64, got 32."),
-        ("dataset.folder", 3, "dataset.folder must be text, got 3."),
+        ("dataset.folder", 3, "dataset.folder must be text, got 3. Put it in quotes twice: \"dataset.folder='3'\"."),
         (
             "evaluation.primary_metric",
             "AP",

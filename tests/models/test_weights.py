@@ -216,3 +216,9 @@ def test_a_checkpoint_of_detectron2_gives_its_own_ap_and_trains_on(compose, micr
     report = read_record(training.record, TrainingRecord).weights
     assert report.loaded == len(theirs.state_dict())
     assert not report.missing
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1/own.pth", "nowhere://own.pth"])
+def test_an_address_that_cannot_be_fetched_is_named_with_what_to_do(address):
+    with pytest.raises(RunError, match=f"{address} cannot be fetched: .*give its path"):
+        load_weights(torch.nn.Linear(1, 1), address)

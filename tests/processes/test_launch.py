@@ -154,7 +154,7 @@ def test_after_max_failures_nothing_more_is_started(task):
     results = launch(
         [task(fail, "no"), task(fail, "no"), task(double, 1), task(double, 2)], [{}], Limits(max_failures=2)
     )
-    assert kinds(results) == ["exception", "exception", "interrupted", "interrupted"]
+    assert kinds(results) == ["exception", "exception", "limit", "limit"]
     assert results[2].failure.message == "Not started: 2 failures reached max_failures."
 
 
@@ -233,6 +233,54 @@ def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp
     assert not (tmp_path / "1").exists()
     kinds_and_message = "['interrupted', 'interrupted'] Not started: the sweep was interrupted."
     assert out.splitlines() == ["killing False", kinds_and_message]
+
+
+STARTING = """
+import sys
+from pathlib import Path
+from ablation.processes.launch import call, preload
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    sys.path.insert(0, str(folder))
+    preload(["slow"])
+    print(call(len, "abc", log=folder / "log.txt"))
+"""
+
+
+@pytest.mark.parametrize("moment", ["importing", "calling"])
+def test_ctrl_c_stops_a_call_while_the_server_imports_and_while_it_runs(tmp_path, moment):
+    # Ctrl-C of a terminal goes to the whole group of processes, and so to the server.
+    wait = "import time; time.sleep(2)"
+    (tmp_path / "slow.py").write_text(
+        f"from pathlib import Path\nPath({str(tmp_path / 'sign')!r}).write_text('on')\n{wait}"
+    )
+    script = (
+        STARTING
+        if moment == "importing"
+        else STARTING.replace('len, "abc"', "exec, SLOW")
+        .replace("if __name__", f"SLOW = {(tmp_path / 'slow.py').read_text()!r}\nif __name__")
+        .replace('preload(["slow"])', "")
+    )
+    (tmp_path / "script.py").write_text(script)
+    process = subprocess.Popen(
+        [sys.executable, "script.py", str(tmp_path)], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE
+    )
+    wait_for(tmp_path / "sign", "on")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=HANGS)
+    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_a_server_that_cannot_make_a_socket_is_refused_in_words(tmp_path):
+    (tmp_path / ("x" * 120)).mkdir()
+    (tmp_path / "script.py").write_text(STARTING)
+    environment = {**os.environ, "TMPDIR": str(tmp_path / ("x" * 120))}
+    command = [sys.executable, "script.py", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "No process can be started: AF_UNIX path too long" in done.stderr
+    assert "set TMPDIR=/tmp" in done.stderr
 
 
 def test_a_worker_saves_and_ends_when_its_parent_is_killed(parent, tmp_path):

@@ -176,3 +176,24 @@ def test_the_ids_are_the_same_in_every_process(ids, compose, micro):
     }
     here = _identify(compose(*overrides))
     assert printed == {f"{here.training_id} {here.run_id}\n"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (["noise=uniform", "noise.params.half_width=1"], ["noise=uniform", "noise.params.half_width=1.0"]),
+        (["noise=dropblock", "noise.params.block_size=5"], ["noise=dropblock", "noise.params.block_size=5.0"]),
+        (["noise.sigma=1"], ["noise.sigma=1.0"]),
+    ],
+)
+def test_equal_numbers_are_one_training(ids, one, other):
+    strength = ["noise.sigma=0.1"] if one[0] == "noise=dropblock" else []
+    assert ids(*one, *strength) == ids(*other, *strength)
+
+
+def test_a_class_named_twice_is_named_once(compose, coco_folder):
+    folder = coco_folder()
+    files = [f"dataset.{split}_json={folder}/{split}.json" for split in ("train", "test")]
+    files += [f"dataset.{split}_images={folder}/images" for split in ("train", "test")]
+    one, twice = (compose("dataset=coco_json", *files, f"dataset.classes={c}") for c in ("[box]", "[box,box]"))
+    assert _identify(one) == _identify(twice)

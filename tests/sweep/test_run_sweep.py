@@ -10,7 +10,7 @@ from ablation.models.levels import Levels, ProbedModel
 from ablation.records import provenance
 from ablation.records.atomic import write_text
 from ablation.records.cells import read_cells
-from ablation.records.errors import AblationError
+from ablation.records.errors import AblationError, Interrupted
 from ablation.records.failure import Failure
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
@@ -46,7 +46,7 @@ def swept(requested_cells, micro, tmp_path, monkeypatch, paths):
         cells = requested_cells(*micro, f"sweep.root={tmp_path / 'sweeps'}", *overrides)
         try:
             run_sweep(cells, launch, workers=2, arguments=overrides)
-        except SweepFailed as error:
+        except (SweepFailed, Interrupted) as error:
             calls.append(str(error))
         return calls
 
@@ -267,3 +267,12 @@ def test_another_primary_metric_asks_for_no_second_row(swept, paths):
     cells = read_cells(paths.cells)
     assert len(cells) == 2
     assert {cell.config["evaluation.primary_metric"] for cell in cells} == {"bbox/AP"}
+
+
+def test_a_folder_with_any_characters_reaches_the_jobs_as_it_is():
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    from ablation.records.overrides import hydra_value
+
+    for text in ("a b", "é", "~/x", "a=b,c", "(x)[y]{z}", "#&'\"", "back\\", "20261127"):
+        assert OverridesParser.create().parse_override(f"hydra.sweep.dir={hydra_value(text)}").value() == text

@@ -123,7 +123,8 @@ def test_an_interrupted_sweep_says_so_and_exits_like_an_interrupted_command(comm
     time.sleep(1)
     process.send_signal(2)
     _, err = process.communicate(timeout=HANGS)
-    assert process.returncode == 1
+    assert process.returncode == 130
+    assert "2 of 2 runs" in err or "1 of 2 runs" in err
     assert "Traceback" not in err
     statuses = {read_record(sweep.run(f.name).record, RunRecord).status for f in (sweep.folder / "runs").iterdir()}
     assert statuses == {Status.INTERRUPTED}

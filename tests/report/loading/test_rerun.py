@@ -6,7 +6,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from ablation.data.build import build_dataset
-from ablation.report.loading.rerun import hydra_value, rerun_command
+from ablation.records.overrides import hydra_value
+from ablation.report.loading.rerun import rerun_command
 from ablation.sweep.identity import identify
 from ablation.sweep.plan import make_plan
 
