@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from ablation.records.paths import SweepPaths
+from ablation.records.schema import Status, TrainingRecord
+
 _BATCH = 64  # logs parsed together: one call per log takes twice the time, one for all of them takes much memory
 _TRAINING = "\0training"  # a name that no metric has
 _KEYS = [_TRAINING, "iteration"]
@@ -51,6 +54,34 @@ def read_curves(files: Mapping[str, Path]) -> tuple[pd.DataFrame, dict[str, int]
         "value": value,
     }
     return pd.DataFrame(columns, copy=False), {name: bad[n] for n, name in enumerate(paths) if n in bad}
+
+
+def find_gaps(
+    paths: SweepPaths, trainings: Mapping[str, object], curves: pd.DataFrame, bad_lines: Mapping[str, int]
+) -> dict[str, str]:
+    """Return by training what is missing in its curves.
+
+    Args:
+        paths: The sweep folder.
+        trainings: Records by training id, or why there is none.
+        curves: The curves that were read.
+        bad_lines: Number of lines that cannot be read by training id.
+    """
+    last = curves.groupby("training_id", observed=True)["iteration"].max().to_dict()
+    reasons = {}
+    for training_id, record in trainings.items():
+        metrics, logged = paths.training(training_id).metrics, last.get(training_id, -1) + 1
+        asked = 0
+        if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
+            asked = record.iterations
+        where = f"trainings/{training_id}/{metrics.name}"
+        if bad := bad_lines.get(training_id):
+            reasons[training_id] = f"{bad} line{'s' * (bad > 1)} of {where} cannot be read; the curve has gaps."
+        elif metrics.exists() and not metrics.is_file():
+            reasons[training_id] = f"{where} is no file; the curve is missing."
+        elif metrics.exists() and logged < asked:
+            reasons[training_id] = f"{where} ends after {logged} of {asked} iterations."
+    return reasons
 
 
 def _parse(texts: Mapping[int, bytes], bad: dict[int, int]) -> pd.DataFrame:

@@ -1,15 +1,65 @@
-"""Long-form frames from the records of a sweep, for all that is more than one number per run and metric."""
+"""Long-form frames from the records of a sweep."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import pandas as pd
 
-from ablation.records.cells import format_factor
+from ablation.records.cells import Cell, format_factor
 from ablation.records.schema import RunRecord, Status, TrainingRecord
+from ablation.report.loading.factors import SIGMA, value_of
 from ablation.report.loading.index import RecordIndex, identifier
+
+_RATIOS = ("rPFN", "rPC")  # shares of a score; 0 of 0 is undefined
+
+
+def runs(
+    cells: Sequence[Cell],
+    index: RecordIndex,
+    factors: Sequence[str],
+    metrics: Sequence[str],
+    scored_zero: Collection[str],
+) -> pd.DataFrame:
+    """Return one row per cell, as Sweep.runs.
+
+    Args:
+        cells: Of the sweep.
+        index: The records.
+        factors: Swept keys.
+        metrics: Names of the columns of metrics.
+        scored_zero: Ids of the runs that score 0 in each metric that is defined, except in shares of another score.
+    """
+    rows = [
+        {
+            "run_id": cell.run_id,
+            "training_id": cell.training_id,
+            "status": index.status(cell.run_id),
+            "seed": int(cell.config.get("seed", 0)),
+            **{factor: value_of(cell, factor) for factor in factors},
+            SIGMA: math.nan if cell.sigma is None else cell.sigma,
+            **{metric: index.metrics(cell.run_id).get(metric) for metric in metrics},
+        }
+        for cell in cells
+    ]
+    table = pd.DataFrame(rows).astype(dict.fromkeys(metrics, float))
+    keys = pd.DataFrame({name: _ranks(table[name]) for name in (*factors, "seed")})
+    table = table.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
+    table = table.copy()  # in one piece: astype has made one of each metric, and pandas warns of more than a hundred
+    measured = [m for m in metrics if m.rpartition("/")[2] not in _RATIOS and table[m].notna().any()]
+    table.loc[table["run_id"].isin(scored_zero), measured] = 0.0
+    return table
+
+
+def _ranks(values: pd.Series[Any]) -> list[int]:
+    """Rank numbers by size, then texts in the order in which they were first requested."""
+    # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
+    keys = [math.inf if isinstance(v, float) and math.isnan(v) else v for v in values]
+    order = sorted(dict.fromkeys(keys), key=lambda v: (1, 0) if isinstance(v, str) else (0, v))
+    rank = {v: i for i, v in enumerate(order)}
+    return [rank[v] for v in keys]
 
 
 def levels(index: RecordIndex) -> pd.DataFrame:

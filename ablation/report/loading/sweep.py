@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +14,20 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from ablation.records import history
-from ablation.records.cells import Cell, format_factor, parse_cells
+from ablation.records.cells import Cell, format_factor
 from ablation.records.errors import AblationError, RecordError
 from ablation.records.paths import SweepPaths
-from ablation.records.schema import Status, TrainingRecord
+from ablation.records.schema import Status
 from ablation.report.loading import frames
-from ablation.report.loading.curves import read_curves
-from ablation.report.loading.factors import SIGMA, precedence, swept, value_of
+from ablation.report.loading.cells import find_cells
+from ablation.report.loading.curves import find_gaps, read_curves
+from ablation.report.loading.factors import SIGMA, precedence, swept
 from ablation.report.loading.index import Problem, RecordIndex, sweep_names
 from ablation.report.loading.rerun import rerun_command
 
 FALLBACKS = ("segm/AP", "bbox/AP")
 
 _FRAMES = ("curves", "levels", "grid", "corruptions", "error_shift", "cost")
-_RATIOS = ("rPFN", "rPC")  # shares of a score; 0 of 0 is undefined
 _PERSONAL = ("pid", "host")  # they say where a run was computed, which changes no result
 
 
@@ -190,7 +189,7 @@ def load_sweeps(folders: Sequence[Path | str]) -> Sweep:
             raise AblationError(
                 f"{same} and {folder} are the same sweep, and it is not compared with itself. Name it once."
             )
-    sweeps = {paths: _cells(paths) for paths in map(SweepPaths, given.values())}
+    sweeps = {paths: find_cells(paths) for paths in map(SweepPaths, given.values())}
     factors = tuple(sorted({f for cells, _ in sweeps.values() for f in swept(cells)}, key=precedence))
     rule = str(next(iter(sweeps.values()))[0][0].config.get("evaluation.diverged", "survivors"))
     parts = [_load(paths, *cells, factors, rule) for paths, cells in sweeps.items()]
@@ -204,14 +203,14 @@ def _load(
     metrics = tuple(dict.fromkeys(m for run in index.completed for m in run.metrics))
     named = str(cells[0].config.get("evaluation.primary_metric", FALLBACKS[0]))
     curves, bad_lines = read_curves({t: paths.training(t).metrics for t in index.trainings})
-    gaps = [index.damage(t, reason) for t, reason in _gaps(paths, index, curves, bad_lines).items()]
+    gaps = [index.damage(t, reason) for t, reason in find_gaps(paths, index.trainings, curves, bad_lines).items()]
     damaged = [index.damage(paths.cells.name, f"{reason}. This cell is left out.") for reason in damage]
     if reason := history.damage(paths.sweep):
         damaged.append(index.damage(paths.sweep.name, f"It cannot be read: {reason}. The commands are not known."))
     zeros = [run.run_id for run in index.diverged] if rule == "zero" else []
     return Sweep(
         folders=(paths.folder,),
-        runs=_with_zeros(_runs(cells, index, factors, metrics), metrics, zeros),
+        runs=frames.runs(cells, index, factors, metrics, zeros),
         curves=curves,
         levels=frames.levels(index),
         grid=frames.with_zeros(frames.grid(index), zeros),
@@ -232,93 +231,6 @@ def _load(
         data=history.data(paths.sweep),
         versions=_versions(item for record in index.records for item in record.environment.items()),
     )
-
-
-def _gaps(paths: SweepPaths, index: RecordIndex, curves: pd.DataFrame, bad_lines: Mapping[str, int]) -> dict[str, str]:
-    """Return what is missing in the curves of trainings."""
-    last = curves.groupby("training_id", observed=True)["iteration"].max().to_dict()
-    reasons = {}
-    for training_id, record in index.trainings.items():
-        metrics, logged = paths.training(training_id).metrics, last.get(training_id, -1) + 1
-        asked = 0
-        if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
-            asked = record.iterations
-        where = f"trainings/{training_id}/{metrics.name}"
-        if bad := bad_lines.get(training_id):
-            reasons[training_id] = f"{bad} line{'s' * (bad > 1)} of {where} cannot be read; the curve has gaps."
-        elif metrics.exists() and not metrics.is_file():
-            reasons[training_id] = f"{where} is no file; the curve is missing."
-        elif metrics.exists() and logged < asked:
-            reasons[training_id] = f"{where} ends after {logged} of {asked} iterations."
-    return reasons
-
-
-def _cells(paths: SweepPaths) -> tuple[list[Cell], list[str]]:
-    """Return the cells that can be read, and why the others cannot."""
-    try:
-        is_sweep = paths.cells.exists()
-    except OSError as error:  # such as a name that is too long
-        raise AblationError(f"{paths.folder} cannot be read: {error.strerror}. Give the folder of a sweep.") from error
-    if not is_sweep:
-        raise AblationError(_explain(paths.folder))
-    cells, damage = parse_cells(paths.cells)
-    if not cells:
-        reason = f"cannot be read: {damage[0]}" if damage else "is empty: no cell was requested"
-        raise AblationError(f"{paths.cells} {reason}. Repeat the command of the sweep, which writes it again.")
-    return cells, damage
-
-
-def _explain(folder: Path) -> str:
-    """Say why a folder is no sweep, and which sweeps are near."""
-    reason = "holds no cells.jsonl" if folder.is_dir() else "is a file" if folder.exists() else "does not exist"
-    around = next((parent for parent in folder.absolute().parents if (parent / "cells.jsonl").is_file()), None)
-    inside, beside = (sorted(file.parent.name for file in at.glob("*/cells.jsonl")) for at in (folder, folder.parent))
-    if around:
-        there = f"It lies in the sweep {around}."
-    elif inside or beside:
-        there = f"Sweeps {'in' if inside else 'beside'} it: {_list_some(inside or beside)}."
-    else:
-        there = f"There is no sweep in {folder.parent}."
-    return f"{folder} is no sweep: it {reason}. {there} Give the folder of a sweep, or start one first."
-
-
-def _list_some(names: Sequence[str], most: int = 10) -> str:
-    return ", ".join([*names[:most], *([f"and {len(names) - most} more"] if len(names) > most else [])])
-
-
-def _runs(cells: Sequence[Cell], index: RecordIndex, factors: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
-    rows = [
-        {
-            "run_id": cell.run_id,
-            "training_id": cell.training_id,
-            "status": index.status(cell.run_id),
-            "seed": int(cell.config.get("seed", 0)),
-            **{factor: value_of(cell, factor) for factor in factors},
-            SIGMA: math.nan if cell.sigma is None else cell.sigma,
-            **{metric: index.metrics(cell.run_id).get(metric) for metric in metrics},
-        }
-        for cell in cells
-    ]
-    runs = pd.DataFrame(rows).astype(dict.fromkeys(metrics, float))
-    keys = pd.DataFrame({name: _ranks(runs[name]) for name in (*factors, "seed")})
-    runs = runs.loc[keys.sort_values(list(keys), kind="stable").index].reset_index(drop=True)
-    return runs.copy()  # in one piece: astype has made one of each metric, and pandas warns of more than a hundred
-
-
-def _with_zeros(runs: pd.DataFrame, metrics: Sequence[str], run_ids: Collection[str]) -> pd.DataFrame:
-    """Let these runs score 0 in each metric that is defined, except in shares of another score."""
-    measured = [m for m in metrics if m.rpartition("/")[2] not in _RATIOS and runs[m].notna().any()]
-    runs.loc[runs["run_id"].isin(run_ids), measured] = 0.0
-    return runs
-
-
-def _ranks(values: pd.Series[Any]) -> list[int]:
-    """Rank numbers by size, then texts in the order in which they were first requested."""
-    # NaN is no dictionary key, as it differs from itself; infinity sorts where it should, last of the numbers.
-    keys = [math.inf if isinstance(v, float) and math.isnan(v) else v for v in values]
-    order = sorted(dict.fromkeys(keys), key=lambda v: (1, 0) if isinstance(v, str) else (0, v))
-    rank = {v: i for i, v in enumerate(order)}
-    return [rank[v] for v in keys]
 
 
 def _measured(named: str, metrics: Sequence[str]) -> str:
