@@ -8,10 +8,11 @@ from ablation.report.document.formatting import format_interval, format_p
 from ablation.report.document.tables import family_name, format_progress
 from ablation.report.loading.factors import SIGMA, format_value, is_noise
 from ablation.report.loading.sweep import Sweep
-from ablation.report.statistics.estimates import Estimate, TestResults
+from ablation.report.statistics.estimates import Estimate
 from ablation.report.statistics.findings import Findings, shown_factors
 from ablation.report.statistics.paired import least_seeds
 from ablation.report.statistics.power import minimum_detectable_effect, seeds_needed
+from ablation.report.statistics.verdicts import TestResults
 
 
 def compose_answer(findings: Findings) -> str:

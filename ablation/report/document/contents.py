@@ -18,8 +18,9 @@ from ablation.report.loading.index import Problem
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics import summaries
 from ablation.report.statistics.decision import Decision
-from ablation.report.statistics.estimates import Estimate, TestResults, aggregate_estimates
+from ablation.report.statistics.estimates import Estimate
 from ablation.report.statistics.findings import Findings, shown_factors
+from ablation.report.statistics.verdicts import TestResults, aggregate_estimates
 
 _SURVIVORS = (
     "Differences and means of its cell are those of the other seeds, and nothing is claimed from them: neither the "

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 from ablation.report.loading.factors import SIGMA
 from ablation.report.loading.sweep import Sweep
-from ablation.report.statistics.estimates import TestResults, estimate, is_strength, judge
+from ablation.report.statistics.estimates import estimate, is_strength
+from ablation.report.statistics.verdicts import TestResults, judge
 
 
 @dataclass(frozen=True)

@@ -9,15 +9,14 @@ from sweep_factory import make_sweep
 from ablation.records.schema import Status
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.estimates import (
-    aggregate_estimates,
     as_frame,
     baseline_spread,
     estimate,
     is_strength,
-    judge,
 )
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.paired import interval
+from ablation.report.statistics.verdicts import aggregate_estimates, judge
 
 
 def test_the_spread_of_the_baseline_ignores_what_is_missing(tmp_path):
