@@ -8,30 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import multiprocessing
 import signal
-import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 from ablation.processes.progress import Progress
-from ablation.processes.signals import block_signals, handle_signals
+from ablation.processes.server import CONTEXT, start_server
+from ablation.processes.signals import handle_signals
 from ablation.processes.worker import Task, work
-from ablation.records.errors import AblationError
 from ablation.records.failure import REPEAT, RESUME, Failure
 
 logger = logging.getLogger(__name__)
 
 # Kinds that are neither retried nor counted by a limit: a training that diverged would do so again.
 _NO_FAILURES = ("interrupted", "busy", "diverged")
-_CONTEXT = multiprocessing.get_context("forkserver")
 
 
 @dataclass(frozen=True)
@@ -112,11 +108,6 @@ class _Worker:
             self.process.kill()
 
 
-def preload(modules: Sequence[str]) -> None:
-    """Make the fork server import these modules when it starts; no effect if it already runs."""
-    _CONTEXT.set_forkserver_preload(list(modules))
-
-
 def call(function: Callable[..., Any], *arguments: Any, log: Path) -> Any:
     """Call a function in a worker process and return its result.
 
@@ -152,37 +143,12 @@ def launch(
         KeyboardInterrupt: the user stopped the tasks when the last ones were about to end, so that no result says so.
         AblationError: no process can be started.
     """
-    _start_server()
+    start_server()
     pool = _Pool(tasks, slots, limits, callback or PoolCallback())
     results = pool.run()
     if pool.is_stopped and not any(r.failure and r.failure.kind == "interrupted" for r in results):
         raise KeyboardInterrupt
     return results
-
-
-def _start_server() -> None:
-    """Start the fork server unless it runs, and wait until it has imported its modules, which takes seconds.
-
-    Ctrl-C reaches every process of a terminal. It ends this wait, and never the server, which would take the processes
-    that it is asked for with it.
-    """
-    try:
-        resource_tracker.ensure_running()  # where the server would start it, the signal would get through
-        with block_signals(signal.SIGINT):
-            forkserver.ensure_running()
-        first = _CONTEXT.Process(target=int)
-        first.start()
-        first.join()
-    except OSError as error:
-        raise AblationError(
-            f"No process can be started: {error.strerror or error}. A long TMPDIR has no room for a socket's name "
-            f"(temporary files are in {tempfile.gettempdir()}): set TMPDIR=/tmp."
-        ) from error
-    except EOFError as error:
-        raise AblationError(
-            "No process can be started: the server that forks them ended while it imported torch and detectron2, most "
-            "likely for lack of memory. Free some, or raise its limit (ulimit -v), and repeat the command."
-        ) from error
 
 
 class _Pool:
@@ -225,8 +191,8 @@ class _Pool:
 
     def _start(self, index: int, task: Task, attempt: int) -> None:
         slot = self._free_slots.popleft()
-        ours, theirs = _CONTEXT.Pipe()
-        process = _CONTEXT.Process(target=work, args=(theirs, task, dict(slot), str(Path.cwd())), name=task.name)
+        ours, theirs = CONTEXT.Pipe()
+        process = CONTEXT.Process(target=work, args=(theirs, task, dict(slot), str(Path.cwd())), name=task.name)
         process.start()
         theirs.close()
         self._running[index] = worker = _Worker(task, process, ours, slot, attempt)

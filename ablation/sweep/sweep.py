@@ -24,7 +24,8 @@ from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, read_status, set_aside, try_read_record, write_record
 from ablation.sweep.check_models import check_models
 from ablation.sweep.deciding_code import changed_code
-from ablation.sweep.plan import Plan, PlannedCell, RequestedCell, make_plan
+from ablation.sweep.make_plan import make_plan
+from ablation.sweep.plan import Plan, PlannedCell, RequestedCell
 
 Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
 _Failures = list[tuple[PlannedCell, Failure]]

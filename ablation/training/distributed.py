@@ -25,6 +25,7 @@ from ablation.models.weights import save_weights
 from ablation.processes import launch
 from ablation.processes.launch import Limits, PoolCallback, TaskResult
 from ablation.processes.progress import Progress, report_progress
+from ablation.processes.server import preload
 from ablation.processes.worker import Task
 from ablation.records.errors import ConfigError, RunError
 from ablation.records.failure import Failure
@@ -53,7 +54,7 @@ def train_on_devices(config: RunConfig, paths: TrainingPaths) -> dict[str, Any]:
     slots = _slots(count, resolve_device(config.sweep.device))
     arguments = (config.model_dump(), paths.folder, count, address)
     tasks = [Task(f"rank {rank}", train_rank, (rank, *arguments), paths.log) for rank in range(count)]
-    launch.preload(["ablation.preload"])
+    preload(["ablation.preload"])
     relay = _Relay()
     results = launch.launch(tasks, slots, Limits(is_joint=True), relay)
     if relay.failures:

@@ -59,7 +59,7 @@ class PoolLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Store what Hydra passes, and set the modules that the fork server imports when it starts."""
-        from ablation.processes.launch import preload
+        from ablation.processes.server import preload
 
         self._context, self._task, self._config = hydra_context, task_function, config
         preload(self._options.preload)

@@ -14,7 +14,7 @@ from PIL import Image
 from ablation.config.schemas import validate_config
 from ablation.data.build import build_dataset
 from ablation.execute import execute
-from ablation.processes.launch import preload
+from ablation.processes.server import preload
 from ablation.records.errors import DataError
 
 MODULE = Path(__file__).parents[1] / "assets" / "registering.py"

@@ -13,7 +13,7 @@ from ablation.records.errors import AblationError, ConfigError
 from ablation.records.failure import Failure
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import write_record
-from ablation.sweep.plan import make_plan
+from ablation.sweep.make_plan import make_plan
 from ablation.sweep.sweep import _append_history
 
 ROOT = Path(__file__).parents[2]

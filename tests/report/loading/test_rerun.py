@@ -9,7 +9,7 @@ from ablation.data.build import build_dataset
 from ablation.records.overrides import hydra_value
 from ablation.report.loading.rerun import rerun_command
 from ablation.sweep.identity import identify
-from ablation.sweep.plan import make_plan
+from ablation.sweep.make_plan import make_plan
 
 COMMANDS = [
     ("noise=uniform", "noise.sigma=0.1155", "seed=3"),
