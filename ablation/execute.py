@@ -40,7 +40,7 @@ from ablation.records.storage import read_record, set_aside, try_read_record, wr
 from ablation.scoring.bootstrap import write_resamples
 from ablation.sweep.deciding_code import evaluation_code, training_code
 from ablation.sweep.identity import identify
-from ablation.sweep.results import find_damaged_results
+from ablation.sweep.results import find_damaged_results, is_trained
 from ablation.training.distributed import train_on_devices
 from ablation.training.trainer import Training
 
@@ -76,17 +76,21 @@ def execute(composed: Mapping[str, Any]) -> RunRecord:
         record = _final(run.record, RunRecord)
         _raise_if_diverged(record)
         damaged = find_damaged_results(run, training) if record is not None else []
+        if record is not None and not damaged:
+            return record
+        if damaged:
+            set_aside(run.record, f"{damaged[0].name} is torn")  # first, so that a kill in between loses nothing
         for path in damaged:
-            set_aside(path, "its checksum is wrong")
-        return record if record is not None and not damaged else _run(config, dataset, run, training)
+            set_aside(path, "it is torn")
+        return _run(config, dataset, run, training)
 
 
 def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingPaths) -> RunRecord:
     with contextlib.ExitStack() as while_training:
-        is_trained = _is_trained(training)
-        if not is_trained:
+        has_weights = is_trained(training)
+        if not has_weights:
             while_training.enter_context(_locked(training.lock))
-            is_trained = _is_trained(training)  # another process may have finished it before the lock was free
+            has_weights = is_trained(training)  # another process may have finished it before the lock was free
         start = RunRecord(
             Status.RUNNING,
             config.seed,
@@ -101,7 +105,7 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
             check_corruptions(config, dataset)
             dataset.prepare()
             detector = build_detector(config, dataset)
-            if is_trained:
+            if has_weights:
                 model = load_trained(detector, training.weights)
             else:
                 model = _train(config, dataset, detector, training)
@@ -130,13 +134,6 @@ def _run(config: RunConfig, dataset: Dataset, run: RunPaths, training: TrainingP
     )
     write_record(run.record, done)
     return done
-
-
-def _is_trained(training: TrainingPaths) -> bool:
-    record = _final(training.record, TrainingRecord)
-    if record is None or record.status is not Status.COMPLETED or not training.weights.exists():
-        return False
-    return not find_problem(training.weights)
 
 
 @contextlib.contextmanager

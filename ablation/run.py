@@ -40,8 +40,11 @@ def main() -> None:
 
 def _run_hydra() -> None:
     from argparse import ArgumentParser
+    from importlib import import_module
+    from typing import Any
 
     import hydra
+    from hydra._internal.utils import get_args_parser
     from hydra.core.config_store import ConfigStore
 
     from ablation.run import run_cell as importable  # workers cannot import it from __main__
@@ -50,7 +53,14 @@ def _run_hydra() -> None:
     # every cell that it composes. Nothing writes to the copies; without them --help is 0.5 s faster.
     ConfigStore.__deepcopy__ = lambda self, _memo: self  # type: ignore[attr-defined]
     # Hydra's parser takes no key after a flag that follows another key: seed=1 --config-dir presets model=mine.
-    ArgumentParser.parse_args = ArgumentParser.parse_intermixed_args  # type: ignore[method-assign]
+    module: Any = import_module("hydra.main")  # hydra.main itself is a function
+
+    def make_parser() -> ArgumentParser:
+        parser = get_args_parser()
+        parser.parse_args = parser.parse_intermixed_args  # type: ignore[method-assign]
+        return parser
+
+    module.get_args_parser = make_parser
     hydra.main(config_path=str(config_folder()), config_name="config", version_base="1.3")(importable)()
 
 

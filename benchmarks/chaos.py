@@ -10,6 +10,7 @@ who was killed, the iterations of work that were lost, and the seconds from the 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import re
@@ -25,6 +26,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
+from ablation.records.schema import Status
 from benchmarks.machine import write_result
 
 MODEL = Path(__file__).parents[1] / "tests" / "assets" / "micro_rcnn.yaml"
@@ -104,7 +106,7 @@ def resumed(folder: Path) -> dict[str, list[int]]:
 def unfinished(folder: Path) -> set[str]:
     """The trainings that have begun and have no completed record."""
     records = {path.parent.name: path.read_text() for path in folder.glob("trainings/*/training.json")}
-    return {name for name, text in records.items() if '"status": "completed"' not in text}
+    return {name for name, text in records.items() if not Status(json.loads(text)["status"]).is_final}
 
 
 def disturb(root: Path, kills: int) -> list[dict[str, object]]:

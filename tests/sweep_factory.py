@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ablation.records.atomic import write_text
-from ablation.records.cells import Cell, read_cells, write_cells
+from ablation.records.cells import Cell, parse_cells, write_cells
 from ablation.records.failure import Failure
 from ablation.records.paths import SweepPaths
 from ablation.records.schema import CorruptionScore, GridScore, LevelTelemetry, RunRecord, Status, TrainingRecord
@@ -34,6 +34,13 @@ DEFAULTS: dict[str, Any] = {
 ENVIRONMENT = {"python": "3.11", "torch": "2.9.0", "detectron2": "0.6", "code": "0123456789ab", "pid": 1, "host": "h"}
 
 Score = Callable[[Mapping[str, Any]], float]
+
+
+def read_cells(path):
+    """The cells of a file that is whole."""
+    cells, damage = parse_cells(path)
+    assert damage == []
+    return cells
 
 
 def default_score(config: Mapping[str, Any]) -> float:

@@ -203,22 +203,20 @@ def test_of_torchs_account_of_the_memory_one_sentence_is_kept(tmp_path, text):
     assert failure_from(ValueError("one\ntwo"), tmp_path / "log.txt").message == "ValueError: one"
 
 
-def test_damaged_results_are_set_aside_and_evaluated_again_from_the_weights(run, sweep):
-    first = run("noise.sigma=0", "evaluation.pictures=1")
+def test_torn_results_are_set_aside_and_evaluated_again_from_the_weights(run, sweep):
+    first = run("noise.sigma=0")
     paths, training = sweep.run(first.run_id), sweep.training(first.training_id)
-    (picture,), (matches, *_) = paths.pictures.glob("*.png"), sorted(paths.folder.glob("matches-*.npz"))
-    whole = {path: path.read_bytes() for path in (picture, matches, paths.resamples)}
-    trained = training.record.read_bytes()
-    picture.write_bytes(whole[picture][:-20])
+    matches, *_ = sorted(paths.folder.glob("matches-*.npz"))
+    trained, record = training.record.read_bytes(), paths.record.read_bytes()
     matches.write_bytes(b"")
-    paths.resamples.write_bytes(b"\0" * 100)
-    again = run("noise.sigma=0", "evaluation.pictures=1")
+    paths.resamples.write_bytes(paths.resamples.read_bytes()[:-100])
+    again = run("noise.sigma=0")
     assert again.metrics == first.metrics
-    assert picture.read_bytes() == whole[picture]
     assert all(np.load(path).files for path in (matches, paths.resamples))
-    assert all(path.with_suffix(".torn").exists() for path in whole)
+    assert all(path.with_suffix(".torn").exists() for path in (matches, paths.resamples))
+    assert paths.record.with_suffix(".torn").read_bytes() == record
     assert training.record.read_bytes() == trained
-    assert run("noise.sigma=0", "evaluation.pictures=1") == again
+    assert run("noise.sigma=0") == again
 
 
 def test_results_are_left_as_they_are_where_nothing_can_be_evaluated_again(run, sweep):

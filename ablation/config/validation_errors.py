@@ -104,8 +104,6 @@ def _allowed(error: ErrorDetails) -> str:
         return PATTERNS[context["pattern"]]
     if kind == "string_too_long":
         return f"at most {context['max_length']} characters long"
-    if kind == "too_short":
-        return f"a list of at least {context['min_length']}"
     allowed = _TYPES.get(kind, error["msg"])
     return f"a list of {_ITEMS.get(allowed, allowed)}" if is_item else allowed
 

@@ -22,7 +22,7 @@ from ablation.data.splits import Split, SplitName
 from ablation.data.survey import Survey
 from ablation.processes import launch
 from ablation.records.atomic import write_text
-from ablation.records.errors import DataError
+from ablation.records.errors import DataError, first_line
 
 
 class Registered(CocoFormat):
@@ -78,7 +78,7 @@ def _export(imports: Sequence[str], names: Mapping[SplitName, str], folder: Path
             importlib.import_module(module)
         except Exception as error:
             return (
-                f"dataset.imports: {module!r} cannot be imported: {_first_line(error)}. Give modules that are "
+                f"dataset.imports: {module!r} cannot be imported: {_describe(error)}. Give modules that are "
                 f"installed or lie in {Path.cwd()}."
             )
     for split, name in names.items():
@@ -107,7 +107,7 @@ def _convert(split: SplitName, name: str, imports: Sequence[str]) -> str:
         metadata = MetadataCatalog.get(name)
     except Exception as error:
         raise DataError(
-            f"{key}: what is registered as {name!r} is not in detectron2's standard format: {_first_line(error)}. Each "
+            f"{key}: what is registered as {name!r} is not in detectron2's standard format: {_describe(error)}. Each "
             "image needs file_name, height and width, each annotation bbox, bbox_mode and category_id, and the "
             "metadata thing_classes."
         ) from error
@@ -118,5 +118,5 @@ def _convert(split: SplitName, name: str, imports: Sequence[str]) -> str:
     return json.dumps(data, default=lambda value: value.tolist())  # numbers and arrays of NumPy
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}: {first_line(error)}"

@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from ablation.config.noise import NoiseConfig
 from ablation.config.schemas import RunConfig
 from ablation.data.dataset import Dataset
+from ablation.data.images import describe_error
 from ablation.data.loaders import register
 from ablation.models.build import build_detector, load_pretrained
 from ablation.models.hooks import FeatureHooks, find_levels
 from ablation.models.injection import Injection
-from ablation.records.errors import DataError, first_line
+from ablation.records.errors import DataError
 from ablation.records.schema import LevelTelemetry
 
 Map = NDArray[np.float32]
@@ -102,7 +103,7 @@ def observe(config: RunConfig, dataset: Dataset, file: Path | None = None) -> Ob
         image, inputs = read_image(entry["file_name"], "RGB"), mapper(dict(entry))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:  # what Pillow raises
         raise DataError(
-            f"{entry['file_name']} must be an image that can be read: {first_line(error)}. Give another one with "
+            f"{entry['file_name']} must be an image that can be read: {describe_error(error)}. Give another one with "
             "--image."
         ) from error
     torch.set_num_threads(config.sweep.threads)

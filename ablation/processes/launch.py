@@ -140,13 +140,18 @@ def launch(
         The results in the order of the tasks.
 
     Raises:
-        KeyboardInterrupt: the user stopped the tasks when the last ones were about to end, so that no result says so.
+        KeyboardInterrupt: the user stopped the tasks when the last ones were about to end, so that no result says so;
+            not for joint tasks, whose results are of use then.
         AblationError: no process can be started.
     """
     start_server()
     pool = _Pool(tasks, slots, limits, callback or PoolCallback())
     results = pool.run()
-    if pool.is_stopped and not any(r.failure and r.failure.kind == "interrupted" for r in results):
+    if (
+        pool.is_stopped
+        and not limits.is_joint
+        and not any(r.failure and r.failure.kind == "interrupted" for r in results)
+    ):
         raise KeyboardInterrupt
     return results
 

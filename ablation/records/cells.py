@@ -41,18 +41,6 @@ def write_cells(path: Path, cells: Sequence[Cell]) -> None:
     write_text(path, "".join(json.dumps(asdict(cell), sort_keys=True) + "\n" for cell in cells))
 
 
-def read_cells(path: Path) -> list[Cell]:
-    """Read all cells in the order of the first request; an empty list if the file does not exist.
-
-    Raises:
-        RecordError: the file is damaged or holds something else.
-    """
-    cells, damage = parse_cells(path)
-    if damage:
-        raise RecordError(f"{path} cannot be read: {damage[0]}. Remove this line, or repeat the command of the sweep.")
-    return cells
-
-
 def parse_cells(path: Path) -> tuple[list[Cell], list[str]]:
     """Read the cells that can be read, and say of each other line why it is none.
 

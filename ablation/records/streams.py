@@ -17,6 +17,16 @@ def tolerate_closed_output() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
+        if not _is_closed():
+            raise
         # The interpreter flushes once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+
+
+def _is_closed() -> bool:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return True
+    return False

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ablation.records.errors import RecordError
+from ablation.records.errors import RecordError, first_line
+
+EVALUATE_AGAIN = "To evaluate the run again with its weights, remove its record.json and repeat the sweep's command."
 
 
 @contextmanager
@@ -35,8 +37,5 @@ def open_archive(path: Path, content: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen types
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise RecordError(
-            f"{path} cannot be read as {content}: {reason}. Remove it, or repeat the command of its sweep, which "
-            "evaluates the run again if its weights are still there."
-        ) from error
+        reason = first_line(error) or type(error).__name__
+        raise RecordError(f"{path} cannot be read as {content}: {reason}. {EVALUATE_AGAIN}") from error

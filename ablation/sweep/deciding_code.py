@@ -57,7 +57,7 @@ def fingerprint_part(part: str) -> str:
 
 def _training_parts(config: RunConfig) -> Iterator[str]:
     yield from _common_parts(config)
-    yield "training"
+    yield from ("training", "config/schedule")
     if config.schedule.devices > 1:
         yield "training/distributed"
     if config.evaluation.loss_period is not None:

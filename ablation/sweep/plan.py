@@ -14,7 +14,7 @@ from ablation.records.cells import Cell
 from ablation.records.paths import SweepPaths, TrainingPaths
 from ablation.records.schema import RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_status, try_read_record
-from ablation.sweep.results import find_damaged_results
+from ablation.sweep.results import find_damaged_results, is_trained
 
 
 @dataclass(frozen=True)
@@ -113,14 +113,17 @@ class Plan:
     @cached_property
     def finished_trainings(self) -> frozenset[str]:
         """Ids of the trainings that are done: completed, with weights that exist, or diverged."""
-        return frozenset(t for t in self.trainings if _is_finished(self.paths.training(t)))
+        folders = {training_id: self.paths.training(training_id) for training_id in self.trainings}
+        diverged = {t for t, f in folders.items() if read_status(f.record, TrainingRecord) is Status.DIVERGED}
+        return frozenset(diverged | {t for t, folder in folders.items() if is_trained(folder)})
 
     @property
     def without_validation(self) -> list[str]:
         """Ids of completed trainings that logged no validation losses, although cells ask for them."""
-        asked = dict.fromkeys(p.cell.training_id for p in self.cells if p.config.evaluation.loss_period)
-        trained = [t for t in asked if t in self.finished_trainings and self.paths.training(t).weights.exists()]
-        return [t for t in trained if not _has_validation(self.paths.training(t))]
+        asking = (p for p in self.cells if p.config.evaluation.loss_period and p.config.schedule.iterations != 0)
+        folders = {p.cell.training_id: self.paths.training(p.cell.training_id) for p in asking}
+        trained = (t for t, folder in folders.items() if t in self.finished_trainings and folder.weights.exists())
+        return [t for t in trained if not _has_validation(folders[t])]
 
     @property
     def trainings(self) -> frozenset[str]:
@@ -177,14 +180,9 @@ class Plan:
 
 def _has_validation(training: TrainingPaths) -> bool:
     # The best weights are written with the first validation losses; reading all curves would take long.
-    if training.best.exists() or not training.metrics.exists():
-        return training.best.exists()
-    return '"validation/' in training.metrics.read_text(encoding="utf-8", errors="replace")
-
-
-def _is_finished(training: TrainingPaths) -> bool:
-    status = read_status(training.record, TrainingRecord)
-    return status is Status.DIVERGED or (status is Status.COMPLETED and training.weights.exists())
+    if training.best.exists():
+        return True
+    return training.metrics.is_file() and b'"validation/' in training.metrics.read_bytes()
 
 
 def _evaluation_seconds(run: RunRecord, training: TrainingRecord | None) -> float:

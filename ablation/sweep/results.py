@@ -1,36 +1,30 @@
-"""Damage to the files beside the record of a completed run."""
+"""What of a sweep is done, and whether its files are whole."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
 
-from PIL import Image
-
+from ablation.models.checkpoint_files import find_problem
 from ablation.records.paths import RunPaths, TrainingPaths
+from ablation.records.schema import Status, TrainingRecord
+from ablation.records.storage import read_status
+
+
+def is_trained(training: TrainingPaths) -> bool:
+    """Return True if the training is completed and its weights are there and whole."""
+    is_completed = read_status(training.record, TrainingRecord) is Status.COMPLETED
+    return is_completed and training.weights.exists() and not find_problem(training.weights)
 
 
 def find_damaged_results(run: RunPaths, training: TrainingPaths) -> list[Path]:
-    """Return the damaged matches, resamples and pictures of a run; a new evaluation writes them again.
+    """Return the torn matches and resamples of a run; a new evaluation writes them again.
 
     Missing files are not damaged: they may have been deleted to save space. Without the trained weights nothing can be
-    evaluated, so nothing is returned.
+    evaluated, so nothing is returned. Only the ends of the files are read, because a plan may have a thousand runs;
+    the report, which reads all of them, names those with other damage.
     """
     if not training.weights.is_file():
         return []
-    pictures = list(run.pictures.glob("*.png")) if run.pictures.is_dir() else [run.pictures]
-    files = [run.resamples, *run.folder.glob("matches-*.npz"), *pictures]
-    return [file for file in sorted(files) if file.exists() and not _is_whole(file)]
-
-
-def _is_whole(file: Path) -> bool:
-    """Return True if all checksums in the file are right."""
-    try:
-        if file.suffix == ".png":
-            with Image.open(file) as image:
-                image.verify()
-            return True
-        with zipfile.ZipFile(file) as archive:
-            return archive.testzip() is None
-    except Exception:  # zipfile, zlib and Pillow raise a dozen types
-        return False
+    files = [run.resamples, *run.folder.glob("matches-*.npz")]
+    return [file for file in sorted(files) if file.exists() and not zipfile.is_zipfile(file)]

@@ -7,7 +7,7 @@ import json
 import os
 import shlex
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from ablation import __version__
-from ablation.records import history, provenance
+from ablation.records import history
 from ablation.records.cells import Cell, parse_cells, write_cells
 from ablation.records.errors import AblationError, Interrupted
 from ablation.records.failure import UNFINISHED, Failure
@@ -23,9 +23,9 @@ from ablation.records.paths import RunPaths, SweepPaths, TrainingPaths
 from ablation.records.schema import Record, RunRecord, Status, TrainingRecord
 from ablation.records.storage import read_record, read_status, set_aside, try_read_record, write_record
 from ablation.sweep.check_models import check_models
-from ablation.sweep.deciding_code import changed_code
 from ablation.sweep.make_plan import make_plan
 from ablation.sweep.plan import Plan, PlannedCell, RequestedCell
+from ablation.sweep.versions import check_versions
 
 Launch = Callable[[Sequence[PlannedCell], str], Sequence["Failure | None"]]
 _Failures = list[tuple[PlannedCell, Failure]]
@@ -59,8 +59,8 @@ def run_sweep(cells: Iterable[RequestedCell], launch: Launch, *, workers: int, a
                 _check_writable(folder, "dataset.folder")
     plan = check_models(plan)
     _print_plan(plan, console, workers)
-    if not settings.allow_other_versions:
-        _check_versions(plan, console)
+    if not settings.allow_other_versions and (remark := check_versions(plan)):
+        console.print(remark, markup=False)
     if settings.dry_run:
         return
     _append_history(plan, arguments)
@@ -104,40 +104,6 @@ def _check_writable(folder: Path, key: str = "sweep.root") -> None:
 
 def _unwritable(folder: Path, reason: str, key: str = "sweep.root") -> AblationError:
     return AblationError(f"{folder} cannot be written: {reason}. Choose another folder with {key}=...")
-
-
-def _check_versions(plan: Plan, console: Console) -> None:
-    """Refuse to mix results of several versions in one sweep."""
-    cells = [*parse_cells(plan.paths.cells)[0], *(planned.cell for planned in plan.cells)]
-    now = provenance.versions()
-    found: set[str] = set()
-    unnamed = 0
-    for environment in _environments(plan.paths, cells):
-        found.update(provenance.difference(environment, now), changed_code(environment.get("code")))
-        unnamed += isinstance(environment.get("code"), str)
-    if found:
-        raise AblationError(
-            f"{plan.paths.folder} holds results of other versions: {'; '.join(sorted(found))}. Give the sweep another "
-            "name (sweep.name=...), or mix them knowingly with sweep.allow_other_versions=true."
-        )
-    if unnamed:
-        console.print(
-            f"{unnamed} records are of a version that did not note which code decided a result; those of the packages "
-            "match.",
-            markup=False,
-        )
-
-
-def _environments(paths: SweepPaths, cells: Iterable[Cell]) -> Iterator[Mapping[str, object]]:
-    """Yield the environments of the results that a report would show and of the checkpoints that would be resumed."""
-    for run_id in {cell.run_id for cell in cells}:
-        run = try_read_record(paths.run(run_id).record, RunRecord)
-        if run is not None and run.status.is_final:
-            yield run.environment
-    for folder in {paths.training(cell.training_id) for cell in cells}:
-        training = try_read_record(folder.record, TrainingRecord)
-        if training is not None and (training.status.is_final or folder.checkpoint.exists()):
-            yield training.environment
 
 
 def _append_history(plan: Plan, arguments: Sequence[str]) -> None:

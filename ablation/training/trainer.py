@@ -28,7 +28,7 @@ from ablation.models.weights import load_weights, save_weights
 from ablation.processes.progress import Progress, report_progress
 from ablation.processes.signals import handle_signals
 from ablation.records.atomic import replacing
-from ablation.records.errors import Diverged, Interrupted
+from ablation.records.errors import Diverged, Interrupted, first_line
 from ablation.records.paths import TrainingPaths
 from ablation.records.schema import LevelTelemetry, WeightsReport
 from ablation.training.checkpoint import load_checkpoint, truncate_metrics
@@ -108,7 +108,7 @@ class Training:
                 self.trainer.train(self.iterations, self._total)
             except FloatingPointError as error:
                 at = f"at iteration {self.iterations + 1} of {self._total}"
-                raise Diverged(f"The training diverged {at}: {str(error).splitlines()[0]}") from error
+                raise Diverged(f"The training diverged {at}: {first_line(error)}") from error
         self._injection.check_applied()
         return self.model
 

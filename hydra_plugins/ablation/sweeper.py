@@ -74,7 +74,7 @@ class AblationSweeper(BasicSweeper):
 
     def _launch(self, planned: Sequence["PlannedCell"], sweep_name: str) -> list["Failure | None"]:
         from ablation.records.errors import AblationError
-        from ablation.records.failure import Failure
+        from ablation.records.failure import Failure, failure_from
         from ablation.records.overrides import hydra_value
         from ablation.records.paths import SweepPaths
         from ablation.records.schema import RunRecord
@@ -97,10 +97,7 @@ class AblationSweeper(BasicSweeper):
             records = (SweepPaths(Path(folder)).run(p.cell.run_id).record for p in planned)
             return [None if read_status(record, RunRecord).is_final else lost for record in records]
         errors = [r._return_value if r.status.name == "FAILED" else None for r in results]
-        return [
-            None if e is None else getattr(e, "failure", Failure("exception", f"{type(e).__name__}: {e}"))
-            for e in errors
-        ]
+        return [None if e is None else getattr(e, "failure", None) or failure_from(e, Path(folder)) for e in errors]
 
     def _requested_cells(self, overrides: list[Override], parser: OverridesParser) -> Iterator["RequestedCell"]:
         from ablation.sweep.plan import RequestedCell

@@ -18,9 +18,8 @@ from conftest import ROOT
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
-from sweep_factory import make_sweep
+from sweep_factory import make_sweep, read_cells
 
-from ablation.records.cells import read_cells
 from ablation.records.schema import GridScore, RunRecord, Status
 from ablation.records.storage import read_record, write_record
 from ablation.report.__main__ import main

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 from scoring_factory import random_case
-from sweep_factory import make_sweep
+from sweep_factory import make_sweep, read_cells
 
 from ablation.evaluation.matching import match
-from ablation.records.cells import read_cells
 from ablation.records.errors import RecordError
 from ablation.report.loading.sweep import load_sweep
 from ablation.report.statistics.findings import Findings

@@ -2,14 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 from conftest import MICRO
+from safetensors.numpy import save_file
+from sweep_factory import read_cells
 
 from ablation.config.schemas import validate_config
 from ablation.models.levels import Levels, ProbedModel
 from ablation.records import provenance
 from ablation.records.atomic import write_text
-from ablation.records.cells import read_cells
 from ablation.records.errors import AblationError, Interrupted
 from ablation.records.failure import Failure
 from ablation.records.paths import SweepPaths
@@ -58,7 +60,7 @@ def complete(paths, one, environment):
     common = {"status": Status.COMPLETED, "seed": one.config.seed, "environment": environment}
     training = paths.training(one.cell.training_id)
     write_record(training.record, TrainingRecord(**common, training_id=one.cell.training_id))
-    write_text(training.weights, "")
+    save_file({"weight": np.zeros(1, np.float32)}, training.weights)
     write_record(paths.run(one.cell.run_id).record, RunRecord(**common, metrics={"segm/AP": 1.0}, **ids))
 
 

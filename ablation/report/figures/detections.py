@@ -18,6 +18,7 @@ from ablation.report.figures.style import subsample_evenly
 from ablation.report.loading.sweep import Sweep
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.summaries import cell_names
+from ablation.scoring.archive import EVALUATE_AGAIN
 
 _MAX_PICTURES = 4
 
@@ -44,10 +45,7 @@ def _read(path: Path) -> NDArray[Any]:
     try:
         return imread(path)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error) as error:  # Pillow raises all of them
-        raise RecordError(
-            f"{path} cannot be read as a picture: {error}. Remove it, or repeat the command of its sweep, which "
-            "evaluates the run again if its weights are still there."
-        ) from error
+        raise RecordError(f"{path} cannot be read as a picture: {error}. {EVALUATE_AGAIN}") from error
 
 
 def find_pictures(sweep: Sweep, count: int) -> list[tuple[str, Path]]:
