@@ -67,10 +67,12 @@ def load_weights(model: nn.Module, path: str, *, allow_pickle: bool = False) -> 
     except (OSError, HTTPException, AssertionError, ValueError) as error:  # what detectron2 and urllib raise
         if is_out_of_space(error):
             raise
-        raise RunError(
-            f"model.weights: {path} cannot be loaded: {first_line(error)}. Check the address and the network, or give "
-            "the path of a file."
-        ) from error
+        if "://" in path:
+            raise RunError(
+                f"model.weights: {path} cannot be fetched: {first_line(error)}. Check the address and the network, or "
+                "fetch the file elsewhere and give its path."
+            ) from error
+        raise RunError(f"model.weights: {path} cannot be loaded: {first_line(error)}. Give another file.") from error
     checkpointer.check_fit(path)
     return checkpointer.report(path)
 

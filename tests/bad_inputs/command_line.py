@@ -113,7 +113,6 @@ VALUES = [
     BadInput("a huge strength", "noise.sigma=1e400", ("noise.sigma must be a finite number, got inf",)),
     BadInput("a list of strengths", "noise.sigma=[0,0.1]", ("noise.sigma must be a number, got [0, 0.1]",)),
     BadInput("a large seed", f"seed={2**31}", ("seed must be < 2147483648",)),
-    BadInput("no severity", "evaluation.severities=[]", ("evaluation.severities must be a list that is not empty",)),
     BadInput("a home that is not there", "model.weights='~nobody0/x.pth'", ("model.weights", "~nobody0/x.pth")),
     BadInput("a GPU by name", "hydra.launcher.gpus=[a]", ("hydra.launcher.gpus", "'a'")),
     BadInput("a negative GPU", "hydra.launcher.gpus=[-1]", ("hydra.launcher.gpus must be numbers of GPUs", "[-1]")),

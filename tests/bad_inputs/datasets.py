@@ -167,7 +167,7 @@ INPUTS = [
     _image("an image that links to itself", lambda p: p.symlink_to(p), "'1.png'", "symbolic links", advice=_IMAGES),
     _file("a file in place of the images", "images", Path.touch, "2 of 2 images", advice=_IMAGES),
     # keys of dataset
-    _keys("no class", "dataset.classes=[]", names=("dataset.classes must be a list of at least 1, got []",)),
+    _keys("no class", "dataset.classes=[]", names=("dataset.classes must be a list with at least one value, got []",)),
     _keys("a class in the wrong case", "dataset.classes=[Cell]", names=("'Cell'", "Available: cell, nucleus.")),
     _keys("a class without a list", "dataset.classes=cell", names=("dataset.classes must be a list", "got 'cell'")),
     _keys("a number as a class", "dataset.classes=[1]", names=("dataset.classes", "a list of text", "got [1]")),
@@ -191,7 +191,7 @@ INPUTS = [
     BadInput("generated images of 63 pixels", "dataset.image_size=63", ("must be >= 64, got 63",)),
     BadInput("generated images of a wall", "dataset.image_size=99999", ("must be <= 8192, got 99999",)),
     BadInput("too many generated images", "dataset.train_size=1000001", ("dataset.train_size must be <= 1000000",)),
-    BadInput("another kind without its keys", "dataset.type=coco", ("dataset.classes is missing", "+dataset.classes=")),
+    BadInput("another kind without its keys", "dataset.type=coco", ("dataset.root is missing", "+dataset.root=")),
     BadInput("no generated image", "dataset.test_size=0", ("dataset.test_size must be >= 1, got 0",)),
     BadInput("a generated set of seed -1", "dataset.seed=-1", ("dataset.seed must be >= 0, got -1",)),
     BadInput("classes of generated data", "dataset.classes=[ellipse]", ("dataset.classes is not a key",)),

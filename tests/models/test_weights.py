@@ -158,7 +158,7 @@ def test_an_address_that_cannot_be_reached_is_one_line(monkeypatch):
 
     monkeypatch.setattr("iopath.common.file_io.download", unreachable)
     with pytest.raises(
-        RunError, match=r"https://nowhere.invalid/w.pth cannot be loaded: .*no route.* Check the address"
+        RunError, match=r"https://nowhere.invalid/w.pth cannot be fetched: .*no route.* Check the address"
     ):
         load_weights(model(), "https://nowhere.invalid/w.pth")
 

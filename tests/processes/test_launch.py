@@ -214,14 +214,15 @@ def parent(tmp_path):
     process = subprocess.Popen(
         [sys.executable, "script.py", str(tmp_path)], cwd=tmp_path, stdout=subprocess.PIPE, text=True
     )
-    wait_for(tmp_path / "0", "working")
+    wait_for(tmp_path / "0", "working", process)
     yield process
     process.kill()
 
 
-def wait_for(path, text):
+def wait_for(path, text, process):
     deadline = time.monotonic() + HANGS
     while not (path.exists() and path.read_text() == text):
+        assert process.poll() is None, f"{path} never said {text!r}: its process ended with {process.returncode}"
         assert time.monotonic() < deadline, f"{path} never said {text!r}"
         time.sleep(0.05)
 
@@ -238,7 +239,8 @@ def test_one_interrupt_lets_the_running_task_save_and_starts_no_more(parent, tmp
 STARTING = """
 import sys
 from pathlib import Path
-from ablation.processes.launch import call, preload
+from ablation.processes.launch import call
+from ablation.processes.server import preload
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
@@ -266,7 +268,7 @@ def test_ctrl_c_stops_a_call_while_the_server_imports_and_while_it_runs(tmp_path
     process = subprocess.Popen(
         [sys.executable, "script.py", str(tmp_path)], cwd=tmp_path, start_new_session=True, stderr=subprocess.PIPE
     )
-    wait_for(tmp_path / "sign", "on")
+    wait_for(tmp_path / "sign", "on", process)
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=HANGS)
     assert process.returncode == -signal.SIGINT

@@ -17,6 +17,7 @@ from ablation.report.statistics.estimates import (
 from ablation.report.statistics.findings import Findings
 from ablation.report.statistics.paired import interval
 from ablation.report.statistics.verdicts import aggregate_estimates, judge
+from ablation.scoring.bootstrap import RESAMPLES
 
 
 def test_the_spread_of_the_baseline_ignores_what_is_missing(tmp_path):
@@ -195,7 +196,7 @@ def test_the_interval_of_a_seed_that_scores_zero_covers_the_test_images_too(tmp_
     )  # fmt: skip
     sweep = load_sweep(paths.folder)
     for run_id in sweep.completed["run_id"]:
-        np.savez(paths.run(run_id).resamples, **{"segm/AP": np.linspace(30, 40, 50), "images": 20})
+        np.savez(paths.run(run_id).resamples, **{"segm/AP": np.linspace(30, 40, RESAMPLES), "images": 20})
     high = Findings.of(sweep).outcome.estimates[-1]
     assert high.difference_interval.covers == "seeds and images"
 
