@@ -42,7 +42,7 @@ demo: setup
 	$(BIN)/python -m ablation.run -m noise.sigma=0,0.05,0.1
 
 test: setup
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 slow: setup
 	$(BIN)/python -m pytest -m slow $(PYTEST_FLAGS)

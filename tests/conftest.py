@@ -35,6 +35,14 @@ from ablation.data.splits import SPLITS  # noqa: E402
 
 ConfigStore.__deepcopy__ = lambda self, _memo: self  # as ablation.run does: composing takes half the time
 
+# They take longest, so they start first: the files are shared out one after the other.
+LONGEST = ("test_sweep.py", "test_bad_inputs.py", "test_report.py", "test_execute.py", "test_registered.py")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 MICRO = (
     "model.name=micro",
     f"model.config={ROOT / 'tests' / 'assets' / 'micro_rcnn.yaml'}",

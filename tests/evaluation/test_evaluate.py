@@ -1,7 +1,5 @@
 """A trained model measured: detectron2's numbers, and a grid of noises at the price of one backbone."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -104,7 +102,9 @@ def test_a_checkpoint_goes_through_the_grid_without_training(compose, micro, tmp
     assert not training.weights.missing
     again = tmp_path / "record.json"
     write_record(again, record)
-    assert read_record(again, RunRecord) == replace(record, flags=tuple(record.flags))
+    written = again.read_bytes()
+    write_record(again, read_record(again, RunRecord))
+    assert again.read_bytes() == written
     matches = Matches.load(sweep.run(record.run_id).matches("bbox"))
     assert accumulate(matches)["AP"] == record.metrics["bbox/AP"]
 

@@ -222,7 +222,9 @@ def parent(tmp_path):
 def wait_for(path, text, process=None):
     deadline = time.monotonic() + HANGS
     while not (path.exists() and path.read_text() == text):
-        assert process is None or process.poll() is None, f"{path} never said {text!r}: its process ended with {process.returncode}"
+        assert process is None or process.poll() is None, (
+            f"{path} never said {text!r}: its process ended with {process.returncode}"
+        )
         assert time.monotonic() < deadline, f"{path} never said {text!r}"
         time.sleep(0.05)
 

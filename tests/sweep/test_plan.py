@@ -6,7 +6,9 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from ablation.records.atomic import write_text
 from ablation.records.errors import AblationError, ConfigError
@@ -35,7 +37,7 @@ def _complete_run(plan_, one, seconds=30.0):
 def _complete_training(plan_, training_id, seconds=60.0):
     record = TrainingRecord(Status.COMPLETED, 0, seconds=seconds, training_id=training_id)
     write_record(plan_.paths.training(training_id).record, record)
-    plan_.paths.training(training_id).weights.touch()
+    save_file({"weight": np.zeros(1, np.float32)}, plan_.paths.training(training_id).weights)
 
 
 def test_the_summary_of_the_data_is_stored_with_the_command(requested_cells, micro, coco_folder, tmp_path):
