@@ -27,8 +27,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ablation.processes.launch import Limits, PoolCallback, TaskResult, launch, preload
+from ablation.processes.launch import Limits, PoolCallback, TaskResult, launch
 from ablation.processes.progress import Progress
+from ablation.processes.server import preload
 from ablation.processes.worker import Task
 from benchmarks.machine import write_result
 

@@ -11,13 +11,14 @@ from difflib import get_close_matches
 from functools import cache, lru_cache, wraps
 from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from ablation.config.base import expand_home
 from ablation.config.model import ModelConfig
 from ablation.models.checkpoint_files import find_problem
+from ablation.models.known_keys import has_unknown_key
 from ablation.records.errors import ConfigError
 
 OWN_PREFIX = "ablation://"
@@ -62,12 +63,19 @@ def config_file(name: str) -> Path:
     )
 
 
-def is_shipped(model: ModelConfig) -> bool:
-    """Return True if the config comes unchanged with this package or detectron2, and so do the weights, if any."""
-    own = (_OWN_FOLDER.resolve(), *([zoo.resolve()] if (zoo := _zoo_folder()) else []))
-    is_config = any(config_file(model.config).is_relative_to(folder) for folder in own)
+def needs_building(model: ModelConfig) -> bool:
+    """Return True if only building the model shows whether its config and weights are sound.
+
+    This is so for code, overrides and weights of the user's own, and for YAML with a key that detectron2 may not know.
+    """
     is_pair = model.config.startswith(OWN_PREFIX) and model.weights.startswith(OWN_PREFIX)
-    return is_config and not (model.overrides or model.imports) and (is_pair or weights_file(model.weights) is None)
+    if model.overrides or model.imports or not (is_pair or weights_file(model.weights) is None):
+        return True
+    path = config_file(model.config)
+    own = (_OWN_FOLDER.resolve(), *([zoo.resolve()] if (zoo := _zoo_folder()) else []))
+    if any(path.is_relative_to(folder) for folder in own):
+        return False
+    return path.suffix == ".py" or any(has_unknown_key(_content(file)) for file in _config_and_bases(path))
 
 
 def needs_unsafe_loader(path: Path) -> bool:
@@ -172,8 +180,13 @@ def _config_and_bases(path: Path, above: tuple[Path, ...] = ()) -> list[Path]:
     return files
 
 
-@_cached_per_file
 def _bases(path: Path) -> tuple[str, ...]:
+    bases = _content(path).get("_BASE_", [])
+    return tuple(map(str, bases)) if isinstance(bases, list) else (str(bases),)
+
+
+@_cached_per_file
+def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_bytes(), _Loader)  # noqa: S506 (a SafeLoader that keeps tags as text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
@@ -183,8 +196,7 @@ def _bases(path: Path) -> tuple[str, ...]:
         raise ConfigError(
             f"model.config: {path} is no detectron2 config: expected keys and values, got {type(content).__name__}."
         )
-    bases = content.get("_BASE_", [])
-    return tuple(map(str, bases)) if isinstance(bases, list) else (str(bases),)
+    return content
 
 
 @_cached_per_file

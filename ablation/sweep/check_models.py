@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ablation.config.schemas import RunConfig
 from ablation.models.levels import ProbedModel
-from ablation.models.locate import is_shipped
+from ablation.models.locate import needs_building
 from ablation.processes import launch
 from ablation.records.errors import AblationError
 from ablation.records.failure import Failure
@@ -25,11 +25,15 @@ def check_models(plan: Plan) -> Plan:
         AblationError: no cell is left; the message holds the first reasons.
     """
     models: dict[str, ProbedModel | AblationError] = {}
+    is_open: dict[str, bool] = {}
     refused: dict[str, str] = {}
     for planned in plan.to_do:
-        if planned.config.sweep.dry_run and not _needs_model(planned.config):
-            continue
         key = planned.config.model.model_dump_json()
+        if planned.config.sweep.dry_run:
+            if key not in is_open:
+                is_open[key] = needs_building(planned.config.model)
+            if not (is_open[key] or _needs_levels_or_length(planned.config)):
+                continue
         if key not in models:
             models[key] = _probe_model(planned)
         found = models[key]
@@ -46,14 +50,14 @@ def check_models(plan: Plan) -> Plan:
     return replace(plan, cells=cells, invalid=[*plan.invalid, *invalid]) if invalid else plan
 
 
-def _needs_model(config: RunConfig) -> bool:
-    """Return True if only the model itself shows whether a cell can run."""
+def _needs_levels_or_length(config: RunConfig) -> bool:
+    """Return True if levels or the number of iterations of the model decide whether a cell can run."""
     noise, schedule = config.noise, config.noise.schedule
     names_levels = (
         noise.levels != "all" or noise.destination != "both" or config.evaluation.noise_grid.levels != ["all"]
     )
     depends_on_length = noise.acts("train") and (schedule.start > 0 or schedule.full is not None)
-    return names_levels or depends_on_length or not is_shipped(config.model)
+    return names_levels or depends_on_length
 
 
 def _check_cell(planned: PlannedCell, model: ProbedModel) -> None:
