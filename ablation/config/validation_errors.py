@@ -22,7 +22,6 @@ _TYPES = {
     "string_type": "text",
     "bool_type": "true or false",
     "list_type": "a list",
-    "too_short": "a list that is not empty",
     "dict_type": "a mapping",
     "model_type": "a mapping",
     "model_attributes_type": "a mapping",

@@ -22,8 +22,7 @@ def preload(modules: Sequence[str]) -> None:
 def start_server() -> None:
     """Start the fork server unless it runs, and wait until it has imported its modules, which takes seconds.
 
-    Ctrl-C reaches every process of a terminal. It ends this wait, and never the server, whose end
-    would be that of its workers.
+    Ctrl-C reaches every process of a terminal. It ends this wait, but not the server: its workers would end with it.
 
     Raises:
         AblationError: no process can be started.

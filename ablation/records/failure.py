@@ -48,7 +48,7 @@ def failure_from(error: Exception, log: Path) -> Failure:
 
 
 def _summary(error: Exception, kind: str) -> str:
-    """Return the first line of an error's text; of torch's account of the memory only the sentence that says it."""
+    """Return the first line of an error's text; of an out-of-memory error only the sentence about memory."""
     text = str(error).strip().partition("\n")[0]
     sentences = text.split(". ")
     if kind == "out-of-memory":

@@ -37,5 +37,4 @@ def open_archive(path: Path, content: str) -> Iterator[Any]:
     except FileNotFoundError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen types
-        reason = first_line(error) or type(error).__name__
-        raise RecordError(f"{path} cannot be read as {content}: {reason}. {EVALUATE_AGAIN}") from error
+        raise RecordError(f"{path} cannot be read as {content}: {first_line(error)}. {EVALUATE_AGAIN}") from error

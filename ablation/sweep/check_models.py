@@ -25,14 +25,14 @@ def check_models(plan: Plan) -> Plan:
         AblationError: no cell is left; the message holds the first reasons.
     """
     models: dict[str, ProbedModel | AblationError] = {}
-    is_open: dict[str, bool] = {}
+    must_build: dict[str, bool] = {}
     refused: dict[str, str] = {}
     for planned in plan.to_do:
         key = planned.config.model.model_dump_json()
         if planned.config.sweep.dry_run:
-            if key not in is_open:
-                is_open[key] = needs_building(planned.config.model)
-            if not (is_open[key] or _needs_levels_or_length(planned.config)):
+            if key not in must_build:
+                must_build[key] = needs_building(planned.config.model)
+            if not (must_build[key] or _needs_levels_or_length(planned.config)):
                 continue
         if key not in models:
             models[key] = _probe_model(planned)

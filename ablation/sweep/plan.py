@@ -114,8 +114,11 @@ class Plan:
     def finished_trainings(self) -> frozenset[str]:
         """Ids of the trainings that are done: completed, with weights that exist, or diverged."""
         folders = {training_id: self.paths.training(training_id) for training_id in self.trainings}
-        diverged = {t for t, f in folders.items() if read_status(f.record, TrainingRecord) is Status.DIVERGED}
-        return frozenset(diverged | {t for t, folder in folders.items() if is_trained(folder)})
+        return frozenset(
+            training_id
+            for training_id, folder in folders.items()
+            if is_trained(folder) or read_status(folder.record, TrainingRecord) is Status.DIVERGED
+        )
 
     @property
     def without_validation(self) -> list[str]:

@@ -71,16 +71,16 @@ def find_gaps(
     reasons = {}
     for training_id, record in trainings.items():
         metrics, logged = paths.training(training_id).metrics, last.get(training_id, -1) + 1
-        asked = 0
+        expected = 0
         if isinstance(record, TrainingRecord) and record.status is Status.COMPLETED:
-            asked = record.iterations
+            expected = record.iterations
         where = f"trainings/{training_id}/{metrics.name}"
         if bad := bad_lines.get(training_id):
             reasons[training_id] = f"{bad} line{'s' * (bad > 1)} of {where} cannot be read; the curve has gaps."
         elif metrics.exists() and not metrics.is_file():
             reasons[training_id] = f"{where} is no file; the curve is missing."
-        elif metrics.exists() and logged < asked:
-            reasons[training_id] = f"{where} ends after {logged} of {asked} iterations."
+        elif metrics.exists() and logged < expected:
+            reasons[training_id] = f"{where} ends after {logged} of {expected} iterations."
     return reasons
 
 
